@@ -1,0 +1,270 @@
+//! The command line: reads arguments, calls the library, prints.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{CommandFactory, Parser, Subcommand};
+use formats::trust::{MAX_ROOT_BYTES, Root};
+use serde::Serialize;
+
+use crate::apply::apply;
+use crate::bundle::{self, VerifiedBundle};
+use crate::device::{Access, Disk};
+use crate::machine::Machine;
+use crate::plan::{InstallPlan, Policy, plan};
+use crate::progress::Progress;
+use crate::status::Report;
+
+const AFTER_HELP: &str = "\
+Exit status: 0 done; 1 refused or failed, and the slot in use is untouched; 2 wrong arguments.
+
+Trust starts from the --root you give: the root.json that came with the machine or that you \
+have compared yourself, never the copy inside the bundle or on the stick it came on.";
+
+/// Verifies an update bundle and slots it into the inactive partitions of a
+/// stopped machine's disk.
+#[derive(Parser)]
+#[command(name = "slipway-installer", version, after_help = AFTER_HELP)]
+struct Cli {
+    /// Print one JSON object instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    /// Trust root (root.json) that bundles are checked against
+    #[arg(long, global = true, value_name = "FILE")]
+    root: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check a bundle: its signature, its trust chain and every byte of its data
+    Verify {
+        /// The bundle
+        bundle: PathBuf,
+    },
+    /// Show what an install would do, without writing anything
+    Plan {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Install a bundle into the inactive slot; the machine tries it at its next boot
+    Install {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Show what a disk's slots hold and which boots next
+    Status {
+        #[command(flatten)]
+        disk: DiskArg,
+    },
+    /// Boot the other slot from now on; it must hold a release that was committed
+    Rollback {
+        #[command(flatten)]
+        disk: DiskArg,
+        /// Accept a release below the machine's epoch floor
+        #[arg(long)]
+        allow_downgrade: bool,
+    },
+    /// Print a completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+#[derive(clap::Args)]
+struct DiskArg {
+    /// The disk: a raw image file of a stopped VM, or a block device
+    #[arg(long, value_name = "DISK")]
+    disk: PathBuf,
+}
+
+#[derive(clap::Args)]
+struct Target {
+    /// The bundle
+    bundle: PathBuf,
+    #[command(flatten)]
+    disk: DiskArg,
+    /// Accept a release below the machine's epoch floor
+    #[arg(long)]
+    allow_downgrade: bool,
+}
+
+/// Runs the command of the process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let json = cli.json;
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if json => {
+            let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+            print_json(&serde_json::json!({ "error": causes.join(": "), "causes": causes }));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("slipway-installer: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    let (json, root) = (cli.json, cli.root.as_deref());
+    match cli.command {
+        Command::Verify { bundle } => verify(&bundle, root, json),
+        Command::Plan { target } => show_plan(&target, root, json),
+        Command::Install { target } => install(&target, root, json),
+        Command::Status { disk } => status(&disk.disk, json),
+        Command::Rollback { disk, allow_downgrade } => rollback(&disk.disk, allow_downgrade, json),
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "slipway-installer",
+                &mut std::io::stdout(),
+            );
+            Ok(())
+        }
+        Command::Man => Ok(clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?),
+    }
+}
+
+fn trusted_root(path: Option<&Path>) -> Result<Root> {
+    let path = path.context("give the trust root that bundles are checked against: --root FILE")?;
+    let shown = path.display();
+    let size = std::fs::metadata(path).with_context(|| format!("cannot read {shown}"))?.len();
+    anyhow::ensure!(size <= MAX_ROOT_BYTES as u64, "{shown} is too large for a trust root");
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+    Root::first(&bytes).with_context(|| format!("cannot use {shown}"))
+}
+
+fn open_bundle(path: &Path, root: Option<&Path>) -> Result<VerifiedBundle> {
+    bundle::verify(path, trusted_root(root)?).with_context(|| bad_bundle(path))
+}
+
+fn bad_bundle(path: &Path) -> String {
+    format!("cannot use the bundle {}", path.display())
+}
+
+fn open_disk(path: &Path, access: Access) -> Result<(Disk, Machine)> {
+    let mut disk = Disk::open(path, access)?;
+    let machine = Machine::read(&mut disk)
+        .with_context(|| format!("cannot use the disk {}", path.display()))?;
+    Ok((disk, machine))
+}
+
+fn print_json(value: &impl Serialize) {
+    // a closed pipe is the reader's decision, not a failure of ours
+    let _ = serde_json::to_writer(std::io::stdout(), value);
+    let _ = writeln!(std::io::stdout());
+}
+
+fn verify(path: &Path, root: Option<&Path>, json: bool) -> Result<()> {
+    let bundle = open_bundle(path, root)?;
+    bundle
+        .for_each_chunk(|_, _| true, |_, _, _, _| Ok::<_, anyhow::Error>(()))
+        .with_context(|| bad_bundle(path))?;
+    let manifest = &bundle.manifest;
+    if json {
+        print_json(&serde_json::json!({
+            "verified": true,
+            "manifest_sha256": bundle.manifest_sha256,
+            "root_version": bundle.root_version,
+            "manifest": manifest,
+        }));
+    } else {
+        println!(
+            "{} {} for {} ({}), epoch {}: all it installs is as signed under trust root {}",
+            manifest.name,
+            manifest.version,
+            manifest.product,
+            manifest.arch,
+            manifest.epoch,
+            bundle.root_version
+        );
+    }
+    Ok(())
+}
+
+fn make_plan(
+    target: &Target,
+    root: Option<&Path>,
+    access: Access,
+) -> Result<(Disk, Machine, InstallPlan)> {
+    let bundle = open_bundle(&target.bundle, root)?;
+    let (mut disk, machine) = open_disk(&target.disk.disk, access)?;
+    let policy = Policy { allow_downgrade: target.allow_downgrade };
+    let plan = plan(bundle, &machine, &mut disk, policy)?;
+    Ok((disk, machine, plan))
+}
+
+fn show_plan(target: &Target, root: Option<&Path>, json: bool) -> Result<()> {
+    let (_, machine, plan) = make_plan(target, root, Access::Read)?;
+    print_summary(&plan, &machine, json, "would go");
+    Ok(())
+}
+
+fn print_summary(plan: &InstallPlan, machine: &Machine, json: bool, goes: &str) {
+    let summary = plan.summary(machine);
+    if json {
+        return print_json(&summary);
+    }
+    println!(
+        "{} {} {goes} into slot {}, in place of {}: {} of {} bytes to write",
+        summary.name,
+        summary.version,
+        summary.slot,
+        summary.replaces.as_deref().unwrap_or("nothing"),
+        summary.write_bytes,
+        summary.total_bytes
+    );
+}
+
+fn install(target: &Target, root: Option<&Path>, json: bool) -> Result<()> {
+    let (mut disk, mut machine, plan) = make_plan(target, root, Access::Write)?;
+    if !json {
+        print_summary(&plan, &machine, false, "goes");
+    }
+    let summary = plan.summary(&machine);
+    apply(&plan, &mut machine, &mut disk, &mut Progress::new(json)).with_context(|| {
+        let (bundle, disk) = (target.bundle.display(), target.disk.disk.display());
+        format!("cannot install {bundle} on {disk}; the slot in use is untouched")
+    })?;
+    if json {
+        print_json(&summary);
+    } else {
+        println!("installed: slot {} is tried at the next boot", plan.slot);
+    }
+    Ok(())
+}
+
+fn status(path: &Path, json: bool) -> Result<()> {
+    let (_, machine) = open_disk(path, Access::Read)?;
+    let report = Report::of(&machine);
+    if json {
+        print_json(&report);
+    } else {
+        print!("{}", report.text());
+    }
+    Ok(())
+}
+
+fn rollback(path: &Path, allow_downgrade: bool, json: bool) -> Result<()> {
+    let (mut disk, mut machine) = open_disk(path, Access::Write)?;
+    let slot = machine.state.roll_back(allow_downgrade).context("the roll-back is refused")?;
+    machine.store(&mut disk)?;
+    let report = Report::of(&machine);
+    if json {
+        print_json(&report);
+    } else {
+        println!("slot {slot} boots from now on");
+        print!("{}", report.text());
+    }
+    Ok(())
+}
