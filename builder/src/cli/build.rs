@@ -1,0 +1,81 @@
+//! `slipway build`: from a lock to a signed image.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use slipway::image;
+use slipway::keys::Signing;
+use slipway::lock::Lock;
+use slipway::recipe::Recipe;
+
+use super::{Global, StoreArgs, ToolsArgs};
+
+/// Builds a signed image from a recipe and its lock.
+///
+/// Takes every package from the lock and nothing else: each is fetched into the
+/// store if it is not there, and its SHA-256 and OpenPGP signature are checked
+/// before anything is unpacked. Refuses a lock that does not fit the recipe any
+/// more; lock it again then.
+///
+/// Makes `DIR/NAME-VERSION/` with disk.raw (the disk of a new machine),
+/// NAME_VERSION.bundle (the signed update), manifest.json, packages.txt and
+/// layout.txt. The folder appears whole or not at all. Needs no root, no mount
+/// and no loop device.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  slipway keys new keys-private
+  slipway build recipes/demo.toml --keys keys-private --out out")]
+pub struct Build {
+    /// The recipe.
+    recipe: PathBuf,
+    /// The lock [default: ../images/NAME/lock.toml, from the recipe's folder].
+    #[arg(long, value_name = "PATH")]
+    lock: Option<PathBuf>,
+    /// Folder with root.json and targets.key.pem, which sign the bundle.
+    #[arg(long, value_name = "DIR", default_value = "keys")]
+    keys: PathBuf,
+    /// Where the image's folder is made.
+    #[arg(long, value_name = "DIR", default_value = "out")]
+    out: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    tools: ToolsArgs,
+}
+
+impl Build {
+    /// Does it.
+    pub fn run(&self, global: &Global) -> anyhow::Result<()> {
+        let progress = global.progress();
+        let recipe = Recipe::load(&self.recipe)?;
+        let path = self.lock.clone().unwrap_or_else(|| Lock::default_path(&recipe));
+        let lock = Lock::load(&path)?;
+        lock.check_fits(&recipe, &path)?;
+        let tools = self.tools.folder()?;
+        lock.check_tools(&tools, &path)?;
+        let signing = Signing::load(&self.keys)?;
+        let store = self.store.open()?;
+        let built = image::Build {
+            recipe: &recipe,
+            lock: &lock,
+            store: &store,
+            tools: &tools,
+            signing: &signing,
+            out: &self.out,
+            progress: &progress,
+        }
+        .run()?;
+        if global.json {
+            println!("{}", serde_json::to_string(&built)?);
+            return Ok(());
+        }
+        println!("disk    {}", built.disk.display());
+        println!("bundle  {}", built.bundle.display());
+        println!("root    {}", built.root_hash);
+        for scriptlet in &built.scriptlets_not_run {
+            println!("not run {scriptlet}");
+        }
+        Ok(())
+    }
+}

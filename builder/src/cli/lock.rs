@@ -1,0 +1,121 @@
+//! `slipway lock`: from a recipe to the exact artifacts it stands for.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use slipway::lock::{self, Changes, LockError};
+use slipway::progress::{Progress, bytes};
+use slipway::recipe::Recipe;
+use slipway::repository::Repositories;
+use slipway::solve::{self, Request};
+
+use super::{Global, StoreArgs, ToolsArgs};
+
+/// Chooses the exact packages for a recipe and writes them down.
+///
+/// Reads the metadata of the recipe's repositories, checks its signature,
+/// chooses the packages that were asked for and all they need, and writes the
+/// lock: every artifact with its size and SHA-256, sorted, one value a line.
+/// Review it and commit it; `slipway build` takes everything from it.
+///
+/// The lock is written at once or not at all, and not touched if nothing has
+/// changed. What has changed is shown, so locking again is also how to see
+/// which updates there are.
+///
+/// A recipe's mistakes are all shown at once (exit code 2). A set of packages
+/// that cannot be is explained: who wants what, and why nothing fits.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  slipway lock recipes/demo.toml
+  slipway lock recipes/demo.toml --lock out/demo.lock.toml
+  slipway lock recipes/demo.toml --json | jq '.changes.changed[].name'")]
+pub struct Lock {
+    /// The recipe.
+    recipe: PathBuf,
+    /// The lock to write [default: ../images/NAME/lock.toml, from the
+    /// recipe's folder].
+    #[arg(long, value_name = "PATH")]
+    lock: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    tools: ToolsArgs,
+}
+
+impl Lock {
+    /// Does it.
+    pub fn run(&self, global: &Global) -> anyhow::Result<()> {
+        let progress = global.progress();
+        let recipe = Recipe::load(&self.recipe)?;
+        let path = self.lock.clone().unwrap_or_else(|| lock::Lock::default_path(&recipe));
+        let earlier = earlier(&path, &progress)?;
+        // Before anything slow: without the tools all else would be in vain.
+        let tools = lock::tools_in(&self.tools.folder()?)?;
+        let store = self.store.open()?;
+        let repositories = Repositories::open(&recipe, &store, &progress)?;
+        let resolution = solve::resolve(&repositories, &Request::of(&recipe))?;
+        let new = lock::Lock::new(&recipe, &repositories, &resolution, tools);
+        let written = new.save(&path)?;
+        let changes = earlier.map(|earlier| Changes::between(&earlier, &new));
+        let summary = Summary { path, written, new, changes };
+        if global.json {
+            summary.print_json()
+        } else {
+            summary.print()
+        }
+        Ok(())
+    }
+}
+
+/// The lock that is there. A damaged one is replaced, one of a newer slipway
+/// is not: it may say more than this one can.
+fn earlier(path: &Path, progress: &Progress) -> Result<Option<lock::Lock>, LockError> {
+    match lock::Lock::load(path) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(LockError::Missing { .. }) => Ok(None),
+        Err(LockError::Malformed { path, why }) => {
+            let path = path.display();
+            progress.note(&format!("the earlier {path} cannot be read and is replaced: {why}"));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+struct Summary {
+    path: PathBuf,
+    written: bool,
+    new: lock::Lock,
+    changes: Option<Changes>,
+}
+
+impl Summary {
+    fn size(&self) -> u64 {
+        self.new.packages.iter().map(|package| package.size).sum()
+    }
+
+    fn print(&self) {
+        let state = match (self.written, &self.changes) {
+            (false, _) => "unchanged",
+            (true, None) => "new",
+            (true, Some(_)) => "changed",
+        };
+        let count = self.new.packages.len();
+        println!("{}: {state}, {count} packages, {}", self.path.display(), bytes(self.size()));
+        if let Some(changes) = &self.changes {
+            print!("{changes}");
+        }
+    }
+
+    fn print_json(&self) {
+        let summary = serde_json::json!({
+            "lock": self.path,
+            "written": self.written,
+            "packages": self.new.packages.len(),
+            "package_bytes": self.size(),
+            "changes": self.changes,
+        });
+        println!("{summary}");
+    }
+}

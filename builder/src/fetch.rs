@@ -1,0 +1,273 @@
+//! Brings every package a lock names into the store, several at a time. Each
+//! is checked while it arrives (size, SHA-256) and before it may stay (its
+//! OpenPGP signature); what the store has and was checked is left alone.
+
+mod header;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::path::Path;
+use std::sync::Mutex;
+
+use formats::Digest;
+
+use crate::location::{Location, LocationError, is_cut_off, with_retries};
+use crate::lock::{Lock, LockedPackage};
+use crate::progress::{Progress, Step, Unit, bytes};
+use crate::recipe::Recipe;
+use crate::signature::{Keyring, SignatureError};
+use crate::store::{Received, Store, StoreError};
+pub use verify::{PackageFault, verify};
+
+/// Transfers at a time: enough to hide latency, few enough for any server.
+const THREADS: usize = 4;
+/// Changes when what is checked changes, so that older checks do not count.
+const CHECK: &str = "rpm header signature and payload digest, 1";
+
+/// Some packages could not be brought in.
+#[derive(Debug)]
+pub struct FetchErrors(Vec<FetchError>);
+
+impl FetchErrors {
+    /// Each failure, by package.
+    pub fn iter(&self) -> impl Iterator<Item = &FetchError> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for FetchErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot fetch what the lock names")?;
+        for error in &self.0 {
+            write!(f, "\n  {error}")?;
+            let mut source = std::error::Error::source(error);
+            while let Some(cause) = source {
+                write!(f, ": {cause}")?;
+                source = cause.source();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for FetchErrors {}
+
+/// A package could not be brought in.
+#[derive(Debug, thiserror::Error)]
+#[error("{package} from {address}")]
+pub struct FetchError {
+    /// Its name, version and architecture.
+    pub package: String,
+    /// URL or path.
+    pub address: String,
+    /// Why.
+    #[source]
+    pub fault: FetchFault,
+}
+
+/// Why a package could not be brought in.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchFault {
+    /// Its repository cannot be used.
+    #[error("the keys of its repository cannot be used")]
+    Keys(#[source] SignatureError),
+    /// The recipe does not know its repository.
+    #[error("the recipe has no repository {0:?}")]
+    NoRepository(String),
+    /// It is not where the lock says.
+    #[error(
+        "it is gone from the repository: lock again, or restore the file from a mirror or a store \
+         that still has it"
+    )]
+    Gone,
+    /// It cannot be read.
+    #[error(transparent)]
+    Location(LocationError),
+    /// It ends early.
+    #[error("it is cut off: {received} of {expected} bytes")]
+    Truncated {
+        /// Bytes the lock names.
+        expected: u64,
+        /// Bytes that came.
+        received: u64,
+    },
+    /// It is another file than was locked.
+    #[error("it is not the file that was locked ({0}): somebody has replaced it")]
+    Replaced(#[source] StoreError),
+    /// It cannot be kept.
+    #[error(transparent)]
+    Store(StoreError),
+    /// It is not signed as it should be.
+    #[error(transparent)]
+    Package(PackageFault),
+}
+
+impl FetchFault {
+    fn is_temporary(&self) -> bool {
+        match self {
+            Self::Location(error) => error.is_temporary(),
+            Self::Store(StoreError::Source { source, .. }) => is_cut_off(source),
+            _ => false,
+        }
+    }
+}
+
+impl From<LocationError> for FetchFault {
+    fn from(error: LocationError) -> Self {
+        match error {
+            LocationError::Missing { .. } => Self::Gone,
+            other => Self::Location(other),
+        }
+    }
+}
+
+impl From<StoreError> for FetchFault {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Size { expected, received } if received < expected => {
+                Self::Truncated { expected, received }
+            }
+            StoreError::Size { .. } | StoreError::Digest { .. } => Self::Replaced(error),
+            other => Self::Store(other),
+        }
+    }
+}
+
+/// Where a repository's packages are and whom they are signed by.
+struct Access {
+    location: Location,
+    keyring: Keyring,
+    check: Digest,
+}
+
+/// Brings every package of `lock` into `store`, checked with the keys that
+/// `recipe` has for its repository. Afterwards each is at
+/// [`Store::blob_path`] of its digest.
+pub fn packages(
+    lock: &Lock,
+    recipe: &Recipe,
+    store: &Store,
+    progress: &Progress,
+) -> Result<(), FetchErrors> {
+    let wanted: BTreeMap<Digest, &LockedPackage> =
+        lock.all_packages().map(|package| (package.sha256, package)).collect();
+    let total = wanted.values().map(|package| package.size).sum();
+    let step = progress.step("packages", total, Unit::Bytes);
+    let job = Job {
+        accesses: Mutex::new(BTreeMap::new()),
+        recipe,
+        store,
+        step: &step,
+        queue: Mutex::new(wanted.into_values().collect()),
+        errors: Mutex::new(Vec::new()),
+        received: Mutex::new(0),
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| job.work());
+        }
+    });
+    let received = *locked(&job.received);
+    let count = lock.all_packages().count();
+    step.outcome(format!("{count} with {}, {} received", bytes(total), bytes(received)));
+    let mut errors = std::mem::take(&mut *locked(&job.errors));
+    errors.sort_by(|a, b| a.package.cmp(&b.package));
+    if errors.is_empty() { Ok(()) } else { Err(FetchErrors(errors)) }
+}
+
+/// What the threads share.
+struct Job<'j> {
+    accesses: Mutex<BTreeMap<String, std::sync::Arc<Access>>>,
+    recipe: &'j Recipe,
+    store: &'j Store,
+    step: &'j Step,
+    queue: Mutex<VecDeque<&'j LockedPackage>>,
+    errors: Mutex<Vec<FetchError>>,
+    received: Mutex<u64>,
+}
+
+/// A thread that panicked has left nothing half-done in what is shared here.
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Job<'_> {
+    fn work(&self) {
+        loop {
+            let Some(package) = locked(&self.queue).pop_front() else {
+                return;
+            };
+            if let Err(fault) = self.fetch(package) {
+                let address = self.address(package);
+                let package = package.nevra().to_string();
+                locked(&self.errors).push(FetchError { package, address, fault });
+            }
+        }
+    }
+
+    fn address(&self, package: &LockedPackage) -> String {
+        match locked(&self.accesses).get(&package.repository) {
+            Some(access) => access.location.address(&package.location),
+            None => package.location.clone(),
+        }
+    }
+
+    fn access(&self, id: &str) -> Result<std::sync::Arc<Access>, FetchFault> {
+        let mut accesses = locked(&self.accesses);
+        if let Some(access) = accesses.get(id) {
+            return Ok(access.clone());
+        }
+        let repository = self.recipe.repositories.iter().find(|one| one.id.as_str() == id);
+        let repository = repository.ok_or_else(|| FetchFault::NoRepository(id.to_owned()))?;
+        let keyring = Keyring::new(&repository.keys).map_err(FetchFault::Keys)?;
+        let check = Digest::of_parts(&[CHECK.as_bytes(), &keyring.identity().0]);
+        let location = Location::new(&repository.place)?;
+        let access = std::sync::Arc::new(Access { location, keyring, check });
+        accesses.insert(id.to_owned(), access.clone());
+        Ok(access)
+    }
+
+    fn fetch(&self, package: &LockedPackage) -> Result<(), FetchFault> {
+        let access = self.access(&package.repository)?;
+        let digest = &package.sha256;
+        if self.store.has(digest, package.size) {
+            if !self.store.is_checked(digest, &access.check) {
+                self.verify(&self.store.blob_path(digest), &access, package)?;
+            }
+            self.step.advance(package.size);
+        } else {
+            let received =
+                with_retries(FetchFault::is_temporary, || self.receive(&access, package))?;
+            self.verify(received.path(), &access, package)?;
+            received.keep()?;
+        }
+        Ok(self.store.note_checked(digest, &access.check)?)
+    }
+
+    fn receive(&self, access: &Access, package: &LockedPackage) -> Result<Received, FetchFault> {
+        let reader = access.location.open(&package.location)?;
+        let mut counted = 0;
+        let received = self.store.receive(reader, package.size, &package.sha256, |count| {
+            counted += count;
+            self.step.advance(count);
+        });
+        if received.is_err() {
+            self.step.take_back(counted);
+        }
+        *locked(&self.received) += counted;
+        Ok(received?)
+    }
+
+    fn verify(
+        &self,
+        path: &Path,
+        access: &Access,
+        package: &LockedPackage,
+    ) -> Result<(), FetchFault> {
+        verify(path, &access.keyring, &package.nevra()).map_err(FetchFault::Package)?;
+        Ok(())
+    }
+}

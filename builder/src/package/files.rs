@@ -1,0 +1,82 @@
+//! A header's file list, made into [`PackageFile`]s.
+
+use std::collections::BTreeMap;
+
+use rpm::{DigestAlgorithm, FileEntry, FileFlags, FileType, IndexTag, PackageMetadata};
+
+use super::{FileDigest, FileKind, PackageFile, Problem};
+use crate::tree::TreePath;
+
+/// Reads all files of a header, in its order.
+pub fn read(metadata: &PackageMetadata) -> Result<Vec<PackageFile>, Problem> {
+    let entries = metadata.get_file_entries()?;
+    let mut files = entries.iter().map(file).collect::<Result<Vec<_>, _>>()?;
+    mark_links(metadata, &mut files);
+    Ok(files)
+}
+
+fn file(entry: &FileEntry<'_>) -> Result<PackageFile, Problem> {
+    let name = format!("{}{}", entry.dirname(), entry.basename());
+    let unsupported = |what: String| Problem::Unsupported { file: name.clone(), what };
+    let kind = match entry.file_type() {
+        FileType::Dir => FileKind::Directory,
+        FileType::Regular => FileKind::File,
+        FileType::SymbolicLink => FileKind::Symlink(entry.linkto().unwrap_or_default().to_owned()),
+        FileType::CharacterDevice => {
+            FileKind::CharDevice(entry.rdev_major().into(), entry.rdev_minor().into())
+        }
+        FileType::BlockDevice => {
+            FileKind::BlockDevice(entry.rdev_major().into(), entry.rdev_minor().into())
+        }
+        FileType::Fifo => FileKind::Fifo,
+        other => return Err(unsupported(format!("a file of kind {other:?}"))),
+    };
+    let digest = match entry.digest() {
+        Some(digest) if kind == FileKind::File => match digest.algorithm() {
+            DigestAlgorithm::Sha2_256 => Some(FileDigest::Sha256(digest.as_hex().to_owned())),
+            DigestAlgorithm::Sha2_512 => Some(FileDigest::Sha512(digest.as_hex().to_owned())),
+            other => return Err(unsupported(format!("a digest by {other:?}"))),
+        },
+        _ => None,
+    };
+    let flags = entry.flags();
+    Ok(PackageFile {
+        path: TreePath::new(&name)?,
+        kind,
+        mode: entry.permissions(),
+        user: entry.user().to_owned(),
+        group: entry.group().to_owned(),
+        mtime: u64::from(u32::from(entry.modified_at())),
+        size_bytes: entry.size() as u64,
+        digest,
+        config: flags.contains(FileFlags::CONFIG),
+        doc: flags.contains(FileFlags::DOC),
+        ghost: flags.contains(FileFlags::GHOST),
+        capabilities: entry.caps().filter(|caps| !caps.is_empty()).map(str::to_owned),
+        link_set: None,
+        content: None,
+    })
+}
+
+/// Regular files of one device and inode number are hard links of each other.
+fn mark_links(metadata: &PackageMetadata, files: &mut [PackageFile]) {
+    let numbers = |tag| metadata.header.get_entry_data_as_u32_array(tag).unwrap_or_default();
+    let inodes = numbers(IndexTag::RPMTAG_FILEINODES);
+    let devices = numbers(IndexTag::RPMTAG_FILEDEVICES);
+    let mut sets: BTreeMap<(u32, u32), Vec<usize>> = BTreeMap::new();
+    for (at, file) in files.iter().enumerate() {
+        if let (FileKind::File, Some(inode)) = (&file.kind, inodes.get(at)) {
+            let device = devices.get(at).copied().unwrap_or(0);
+            sets.entry((device, *inode)).or_default().push(at);
+        }
+    }
+    for ((_, inode), members) in sets {
+        let first = &files[members[0]];
+        let (size, digest) = (first.size_bytes, first.digest.clone());
+        // Some builders give every file inode 0; links at least look alike.
+        let alike = |at: &usize| files[*at].size_bytes == size && files[*at].digest == digest;
+        if inode != 0 && members.len() > 1 && members.iter().all(alike) {
+            members.iter().for_each(|at| files[*at].link_set = Some(inode));
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The documents beside an image: what it is, what is in it, how its disk is
+//! laid out. Text, sorted, for review and for `diff`.
+
+use formats::gpt::Gpt;
+
+use crate::disk;
+use crate::lock::Lock;
+
+/// The disk of a new machine.
+pub const DISK_FILE: &str = "disk.raw";
+/// The manifest as it was signed.
+pub const MANIFEST_FILE: &str = "manifest.json";
+/// One package a line.
+pub const PACKAGES_FILE: &str = "packages.txt";
+/// One partition a line.
+pub const LAYOUT_FILE: &str = "layout.txt";
+
+/// Names and contents of the documents.
+#[must_use]
+pub fn documents(manifest: &[u8], lock: &Lock, gpt: &Gpt) -> [(&'static str, Vec<u8>); 3] {
+    let packages: String = lock
+        .packages
+        .iter()
+        .map(|package| format!("{} {} {}\n", package.nevra(), package.repository, package.sha256))
+        .collect();
+    [
+        (MANIFEST_FILE, manifest.to_vec()),
+        (PACKAGES_FILE, packages.into_bytes()),
+        (LAYOUT_FILE, disk::describe(gpt).into_bytes()),
+    ]
+}

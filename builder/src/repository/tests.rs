@@ -1,0 +1,89 @@
+//! Signed metadata: what is read, and what is not believed.
+
+use std::fs;
+
+use crate::fixture::{Fixture, Key};
+
+fn error_of(fixture: &Fixture) -> String {
+    fixture.lock().expect_err("refused")
+}
+
+#[test]
+fn metadata_must_be_signed_by_a_trusted_key() {
+    let mut fixture = Fixture::new();
+    fixture.metadata_key = Key::Other;
+    fixture.publish();
+    let error = error_of(&fixture);
+    assert!(
+        error.contains("repository base (../repository): cannot trust repodata/repomd.xml"),
+        "{error}"
+    );
+    assert!(error.contains("not among the trusted ones"), "{error}");
+    fixture.metadata_key = Key::None;
+    fixture.publish();
+    assert!(error_of(&fixture).contains("not signed"));
+    fixture.metadata_key = Key::Trusted;
+    fixture.publish();
+    let path = fixture.path("repository/repodata/repomd.xml");
+    let text = fs::read_to_string(&path).expect("text");
+    fs::write(&path, text + " ").expect("written");
+    assert!(error_of(&fixture).contains("the signed bytes were changed"));
+    fixture.write_file("repository/repodata/repomd.xml.asc", "no signature");
+    assert!(error_of(&fixture).contains("cannot be read"));
+}
+
+#[test]
+fn metadata_must_be_what_the_signed_list_says() {
+    let fixture = Fixture::new();
+    let path = fixture.path("repository/repodata/primary.xml.zst");
+    let good = fs::read(&path).expect("bytes");
+    let mut changed = good.clone();
+    changed[10] ^= 1;
+    fs::write(&path, changed).expect("written");
+    let error = error_of(&fixture);
+    assert!(error.contains("cannot take repodata/primary.xml.zst: the SHA-256 is"), "{error}");
+    fs::write(&path, &good[..good.len() - 1]).expect("written");
+    assert!(error_of(&fixture).contains("expected"));
+    fs::remove_file(&path).expect("removed");
+    assert!(error_of(&fixture).contains("does not exist"));
+    fs::write(&path, good).expect("written");
+    fixture.lock().expect("good again");
+}
+
+#[test]
+fn metadata_cannot_unpack_to_more_than_announced() {
+    let fixture = Fixture::new();
+    let path = fixture.path("repository/repodata/repomd.xml");
+    let text = fs::read_to_string(path).expect("text");
+    let open_size = text.split("<open-size>").nth(1).and_then(|rest| rest.split('<').next());
+    let open_size = open_size.expect("open-size").to_owned();
+    for other in ["10", "99999"] {
+        let element = |size: &str| format!("<open-size>{size}</open-size>");
+        fixture.publish_repomd(&text.replacen(&element(&open_size), &element(other), 1));
+        let error = error_of(&fixture);
+        assert!(error.contains("cannot understand repodata/primary.xml.zst"), "{error}");
+    }
+    fixture.publish_repomd(&text.replacen("repodata/primary", "../primary", 1));
+    // Otherwise the store would have it and nobody would look.
+    fs::remove_dir_all(fixture.path("store")).expect("removed");
+    assert!(error_of(&fixture).contains("leads out of the repository"));
+    for broken in ["", "<", "<repomd/>", "<repomd><data type=\"primary\"/></repomd>", "<a><b></a>"]
+    {
+        fixture.publish_repomd(broken);
+        assert!(error_of(&fixture).contains("cannot understand repodata/repomd.xml"), "{broken}");
+    }
+}
+
+#[test]
+fn file_lists_are_read_only_when_needed() {
+    let mut fixture = Fixture::new();
+    fixture.add("app", "1.0", &["lib"], Key::Trusted);
+    fixture.publish();
+    fs::remove_file(fixture.path("repository/repodata/filelists.xml.zst")).expect("removed");
+    fixture.lock().expect("not needed");
+    fixture.write_recipe("[\"app\", \"/usr/share/data/file\"]");
+    assert!(error_of(&fixture).contains("filelists.xml.zst does not exist"));
+    fixture.publish();
+    let lock = fixture.lock().expect("found in the file lists");
+    assert!(lock.packages.iter().any(|package| package.name == "data"));
+}
