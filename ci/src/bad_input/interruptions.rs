@@ -1,0 +1,160 @@
+//! Builds that do not come to their end, and builds that meet.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::place::{Base, Place, listing};
+use crate::process::output;
+
+/// Exit code after Ctrl-C, as shells have it.
+const INTERRUPTED: i32 = 130;
+
+/// A moment of a build, by what can be seen from outside.
+struct Moment {
+    name: &'static str,
+    /// the build receives packages only when its store is empty
+    cold: bool,
+    /// a file below the folder that is being filled, by the end of its name
+    seen: &'static str,
+}
+
+const MOMENTS: [Moment; 6] = [
+    Moment { name: "packages arrive", cold: true, seen: "tmp" },
+    Moment { name: "the folder appears", cold: false, seen: "" },
+    Moment { name: "the root is written", cold: false, seen: "root.erofs" },
+    Moment { name: "the bundle is written", cold: false, seen: ".bundle" },
+    Moment { name: "the disk is written", cold: false, seen: "disk.raw" },
+    Moment { name: "all is written", cold: false, seen: "layout.txt" },
+];
+
+impl Moment {
+    fn is_last(&self) -> bool {
+        self.seen == "layout.txt"
+    }
+
+    fn has_come(&self, place: &Place<'_>) -> Result<bool> {
+        if self.cold {
+            return Ok(!listing(&place.store.join(self.seen))?.is_empty());
+        }
+        let Some(staging) = staging(place)? else {
+            return Ok(false);
+        };
+        let is_there = |folder: PathBuf| {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            entries
+                .map(|entry| entry.file_name())
+                .any(|name| name.to_string_lossy().ends_with(self.seen))
+        };
+        Ok(self.seen.is_empty() || is_there(staging.join("scratch")) || is_there(staging))
+    }
+}
+
+/// The folder that a build is filling.
+fn staging(place: &Place<'_>) -> Result<Option<PathBuf>> {
+    for entry in fs::read_dir(&place.out)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            return Ok(Some(entry.path()));
+        }
+    }
+    Ok(None)
+}
+
+fn start(place: &Place<'_>) -> Result<Child> {
+    let mut command = place.build_command();
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().context("cannot start slipway")
+}
+
+/// Starts a build and calls `stop` when `moment` has come. Returns how the
+/// build ended.
+fn stopped_at(
+    place: &Place<'_>,
+    moment: &Moment,
+    stop: impl FnOnce(&mut Child) -> Result<()>,
+) -> Result<ExitStatus> {
+    let mut build = start(place)?;
+    while !moment.has_come(place)? {
+        if let Some(status) = build.try_wait()? {
+            return Ok(status);
+        }
+        // how often to look
+        thread::sleep(Duration::from_millis(1));
+    }
+    stop(&mut build)?;
+    Ok(build.wait()?)
+}
+
+fn interrupt(build: &mut Child) -> Result<()> {
+    let pid = build.id().to_string();
+    output(Command::new("sh").args(["-c", "kill -INT \"$1\"", "sh", &pid])).map(drop)
+}
+
+/// An earlier image is there and stays, to the byte.
+pub(super) fn interrupted(base: &Base<'_>) -> Result<()> {
+    let place = base.place("interrupted")?;
+    place.builds()?;
+    let warm = place.folder.join("warm");
+    for moment in &MOMENTS {
+        if moment.cold {
+            fs::rename(&place.store, &warm)?;
+        }
+        let before = listing(&place.out)?;
+        let status = stopped_at(&place, moment, interrupt)?;
+        let result = interrupted_well(&place, &before, moment, status);
+        result.with_context(|| format!("interrupted when {}", moment.name))?;
+        if moment.cold {
+            fs::remove_dir_all(&place.store)?;
+            fs::rename(&warm, &place.store)?;
+        }
+    }
+    place.builds()
+}
+
+fn interrupted_well(
+    place: &Place<'_>,
+    before: &[super::place::Found],
+    moment: &Moment,
+    status: ExitStatus,
+) -> Result<()> {
+    place.nothing_half_written()?;
+    if moment.is_last() {
+        // a few milliseconds before its end: it may be the old image or the new
+        return place.holds_the_image();
+    }
+    ensure!(status.code() == Some(INTERRUPTED), "the build ended with {status}");
+    let after = listing(&place.out)?;
+    ensure!(before == after, "not as it was before: {after:?}");
+    Ok(())
+}
+
+/// What a killed build leaves behind, the next one removes.
+pub(super) fn killed(base: &Base<'_>) -> Result<()> {
+    for (number, moment) in [&MOMENTS[0], &MOMENTS[3], &MOMENTS[4]].into_iter().enumerate() {
+        let name = format!("killed-{number}");
+        let place = if moment.cold { base.cold_place(&name)? } else { base.place(&name)? };
+        let status = stopped_at(&place, moment, |build| Ok(build.kill()?))?;
+        ensure!(status.code().is_none(), "the build ended before {}", moment.name);
+        place.builds().with_context(|| format!("after a kill when {}", moment.name))?;
+    }
+    Ok(())
+}
+
+/// In the same, empty store and the same output; then over their own result.
+pub(super) fn two_at_once(base: &Base<'_>) -> Result<()> {
+    let place = base.cold_place("two-at-once")?;
+    for round in ["first", "second"] {
+        let both = [start(&place)?, start(&place)?];
+        for mut build in both {
+            let status = build.wait()?;
+            ensure!(status.success(), "one of two builds failed in the {round} round: {status}");
+        }
+        place.holds_the_image()?;
+    }
+    Ok(())
+}

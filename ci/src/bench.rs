@@ -1,0 +1,338 @@
+//! `ci bench build`: what building the demo image costs, beside the ordinary
+//! tools on the same packages in the same run. Says how long things took; no
+//! check depends on it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::images::Workshop;
+use crate::metadata::PUBLIC_KEY_NAME;
+use crate::process::output;
+
+/// Knows what a child has used, and is itself too small to be seen in it.
+const TIME: &str = "/usr/bin/time";
+
+/// What one run of a program has used.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Usage {
+    wall_seconds: f64,
+    /// user and system, of all its processes
+    cpu_seconds: f64,
+    /// of its largest process
+    peak_mib: f64,
+}
+
+impl Usage {
+    /// From `%e %U %S %M` of GNU time: seconds, seconds, seconds, KiB.
+    fn parse(text: &str) -> Option<Self> {
+        let line = text.lines().last()?;
+        let numbers: Vec<f64> =
+            line.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
+        let [wall_seconds, user, system, peak_kib] = numbers[..] else {
+            return None;
+        };
+        Some(Self { wall_seconds, cpu_seconds: user + system, peak_mib: peak_kib / 1024.0 })
+    }
+
+    /// One after the other.
+    fn then(self, next: Self) -> Self {
+        Self {
+            wall_seconds: self.wall_seconds + next.wall_seconds,
+            cpu_seconds: self.cpu_seconds + next.cpu_seconds,
+            peak_mib: self.peak_mib.max(next.peak_mib),
+        }
+    }
+}
+
+/// Runs a program to its end and says what it used.
+fn measured(command: &Command, scratch: &Path) -> Result<Usage> {
+    let report = scratch.join("usage");
+    let mut timed = Command::new(TIME);
+    timed.args(["-f", "%e %U %S %M", "-o"]).arg(&report);
+    output(timed.arg(command.get_program()).args(command.get_args()))?;
+    let text = fs::read_to_string(&report)?;
+    Usage::parse(&text).with_context(|| format!("{TIME} said {text:?}"))
+}
+
+/// A line of the table: what was done, and each run of it.
+struct Line {
+    what: &'static str,
+    runs: Vec<Usage>,
+}
+
+impl Line {
+    fn new(what: &'static str) -> Self {
+        Self { what, runs: Vec::new() }
+    }
+
+    /// The least, and the one in the middle, of one kind of number.
+    fn least_and_median(&self, number: impl Fn(&Usage) -> f64) -> (f64, f64) {
+        let mut all: Vec<f64> = self.runs.iter().map(number).collect();
+        all.sort_by(f64::total_cmp);
+        let at = |index: usize| all.get(index).copied().unwrap_or(f64::NAN);
+        let middle = all.len() / 2;
+        let median =
+            if all.len() % 2 == 1 { at(middle) } else { f64::midpoint(at(middle - 1), at(middle)) };
+        (at(0), median)
+    }
+}
+
+/// Builds the demo image `runs` times each way, prints the table and writes it
+/// to `out/bench-build.md`.
+pub fn build(workshop: &Workshop, runs: usize) -> Result<()> {
+    ensure!(runs > 0, "nothing to measure in 0 runs");
+    let folder = workshop.out().join("bench");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    let bench = Bench { workshop, lock: folder.join("lock.toml"), folder };
+    bench.prepare()?;
+    let facts = facts(&bench.folder)?;
+    let mut lines = [
+        Line::new("`slipway build`, store empty"),
+        Line::new("`slipway build`, store filled"),
+        Line::new("`dnf --installroot`"),
+        Line::new("`mkfs.erofs`"),
+        Line::new("`veritysetup format`"),
+        Line::new("the three together"),
+    ];
+    for run in 1..=runs {
+        eprintln!("run {run} of {runs}");
+        let usages = bench.run()?;
+        for (line, usage) in lines.iter_mut().zip(usages) {
+            line.runs.push(usage);
+        }
+    }
+    let text = format!("{}\n{facts}{}", table(&lines, runs), bench.sizes()?);
+    print!("{text}");
+    fs::write(workshop.out().join("bench-build.md"), text)?;
+    Ok(fs::remove_dir_all(&bench.folder)?)
+}
+
+struct Bench<'w> {
+    workshop: &'w Workshop,
+    folder: PathBuf,
+    lock: PathBuf,
+}
+
+impl Bench<'_> {
+    fn slipway(&self, subcommand: &str) -> Command {
+        let programs = &self.workshop.programs;
+        let mut command = Command::new(&programs.slipway);
+        command.arg(subcommand).arg(self.workshop.top.join("recipes/demo.toml"));
+        command.arg("--tools").arg(&programs.tools).arg("--lock").arg(&self.lock);
+        command.arg("--store").arg(self.folder.join("store"));
+        command
+    }
+
+    fn build_command(&self) -> Result<Command> {
+        let mut command = self.slipway("build");
+        command.arg("--keys").arg(self.workshop.keys()?);
+        command.arg("--out").arg(self.folder.join("images"));
+        Ok(command)
+    }
+
+    /// Locks, and lets each program run once, so that no run pays for reading
+    /// programs and packages from the disk first.
+    fn prepare(&self) -> Result<()> {
+        output(&mut self.slipway("lock"))?;
+        self.run().map(drop)
+    }
+
+    /// Each thing once, from nothing but the repository.
+    fn run(&self) -> Result<[Usage; 6]> {
+        for made in ["store", "images", "root", "dnf", "root.erofs", "root.verity"] {
+            let path = self.folder.join(made);
+            if path.is_dir() {
+                fs::remove_dir_all(path)?;
+            } else if path.exists() {
+                fs::remove_file(path)?;
+            }
+        }
+        let cold = measured(&self.build_command()?, &self.folder)?;
+        fs::remove_dir_all(self.folder.join("images"))?;
+        let warm = measured(&self.build_command()?, &self.folder)?;
+        let root = measured(&self.dnf()?, &self.folder)?;
+        let mut erofs = Command::new("mkfs.erofs");
+        erofs.arg(self.folder.join("root.erofs")).arg(self.folder.join("root"));
+        let erofs = measured(&erofs, &self.folder)?;
+        let mut verity = Command::new("veritysetup");
+        verity.arg("format").args(["root.erofs", "root.verity"].map(|name| self.folder.join(name)));
+        let verity = measured(&verity, &self.folder)?;
+        Ok([cold, warm, root, erofs, verity, root.then(erofs).then(verity)])
+    }
+
+    /// dnf on exactly the packages of the lock, with every signature checked.
+    fn dnf(&self) -> Result<Command> {
+        let repository = self.workshop.out().join("repository").canonicalize()?;
+        let url = format!("file://{}", repository.display());
+        let scratch = self.folder.join("dnf");
+        for made in ["repos", "log"] {
+            fs::create_dir_all(scratch.join(made))?;
+        }
+        let definition = format!(
+            "[demo]\nname=demo\nbaseurl={url}\nenabled=1\ngpgcheck=1\nrepo_gpgcheck=1\n\
+             gpgkey={url}/{PUBLIC_KEY_NAME}\n"
+        );
+        fs::write(scratch.join("repos/demo.repo"), definition)?;
+        let mut dnf = Command::new("dnf");
+        dnf.args(["-y", "-q", "--releasever=3.0", "--setopt=install_weak_deps=0"]);
+        dnf.arg(format!("--installroot={}", self.folder.join("root").display()));
+        for (setting, folder) in
+            [("reposdir", "repos"), ("cachedir", "cache"), ("logdir", "log"), ("persistdir", "lib")]
+        {
+            dnf.arg(format!("--setopt={setting}={}", scratch.join(folder).display()));
+        }
+        dnf.arg("install").args(locked_packages(&fs::read_to_string(&self.lock)?)?);
+        Ok(dnf)
+    }
+
+    /// How much each way has made of the same packages.
+    fn sizes(&self) -> Result<String> {
+        let built = self.folder.join("images/demo-1.0.0");
+        let manifest: serde_json::Value =
+            serde_json::from_slice(&fs::read(built.join("manifest.json"))?)?;
+        let ours = manifest["payloads"]["root"]["size"].as_u64().context("no size of the root")?;
+        let theirs = fs::metadata(self.folder.join("root.erofs"))?.len();
+        let bundle = fs::metadata(built.join("demo_1.0.0.bundle"))?.len();
+        let packages = locked_packages(&fs::read_to_string(&self.lock)?)?.len();
+        Ok(format!(
+            "- packages: {packages}; root file system: slipway {}, mkfs.erofs {} (what the recipe \
+             leaves out is still in it)\n\
+             - `slipway build` also makes the initrd, the UKI, the disk image and a compressed, \
+             signed bundle of {}; the other three do not\n",
+            mib(ours),
+            mib(theirs),
+            mib(bundle)
+        ))
+    }
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
+}
+
+/// The packages that a lock installs, as dnf wants them named.
+fn locked_packages(lock: &str) -> Result<Vec<String>> {
+    let lock: toml::Table = lock.parse()?;
+    let packages = lock.get("package").and_then(toml::Value::as_array);
+    let name = |package: &toml::Value| {
+        let text = |key: &str| package.get(key)?.as_str();
+        let epoch = package.get("epoch")?.as_integer()?;
+        let (name, version) = (text("name")?, text("version")?);
+        Some(format!("{name}-{epoch}:{version}-{}.{}", text("release")?, text("arch")?))
+    };
+    let names = packages.context("the lock has no packages")?.iter().map(name);
+    names.collect::<Option<_>>().context("the lock has a package without a name")
+}
+
+/// The table; times are compared by their medians, with the first line.
+fn table(lines: &[Line], runs: usize) -> String {
+    let mut out = format!(
+        "# Building the demo image\n\n\
+         Least and median of {runs} runs, after one that is not counted. CPU is user and system; \
+         memory is that of the largest process.\n\n\
+         | | wall s | CPU s | peak MiB | wall | CPU |\n|---|---|---|---|---|---|\n"
+    );
+    let wall = |usage: &Usage| usage.wall_seconds;
+    let cpu = |usage: &Usage| usage.cpu_seconds;
+    let base = |number: fn(&Usage) -> f64| {
+        lines.first().map_or(f64::NAN, |line| line.least_and_median(number).1)
+    };
+    let (base_wall, base_cpu) = (base(wall), base(cpu));
+    for line in lines {
+        let (walls, cpus) = (line.least_and_median(wall), line.least_and_median(cpu));
+        let peaks = line.least_and_median(|usage| usage.peak_mib);
+        // writing to a string cannot fail
+        let _ = writeln!(
+            out,
+            "| {} | {:.2} / {:.2} | {:.2} / {:.2} | {:.0} / {:.0} | {:.2} × | {:.2} × |",
+            line.what,
+            walls.0,
+            walls.1,
+            cpus.0,
+            cpus.1,
+            peaks.0,
+            peaks.1,
+            walls.1 / base_wall,
+            cpus.1 / base_cpu,
+        );
+    }
+    out
+}
+
+/// What the numbers depend on.
+fn facts(folder: &Path) -> Result<String> {
+    let field = |path: &str, name: &str| -> Result<String> {
+        let text = fs::read_to_string(path)?;
+        let line = text.lines().find(|line| line.starts_with(name));
+        let value = line.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim());
+        Ok(value.unwrap_or("unknown").to_owned())
+    };
+    let version = |program: &str| -> Result<String> {
+        // mkfs.erofs says its version first, and then that it knows no such option
+        let said = Command::new(program).arg("--version").output()?.stdout;
+        let said = String::from_utf8_lossy(&said);
+        Ok(said.lines().next().unwrap_or_default().trim().to_owned())
+    };
+    let cores = std::thread::available_parallelism()?;
+    let file_system = output(Command::new("stat").args(["-f", "-c", "%T"]).arg(folder))?;
+    Ok(format!(
+        "- machine: {cores} × {}, memory {}, load before {}\n\
+         - system: Linux {}, file system {}\n\
+         - tools: dnf {}, {}, {}\n",
+        field("/proc/cpuinfo", "model name")?,
+        field("/proc/meminfo", "MemTotal")?,
+        fs::read_to_string("/proc/loadavg")?.split(' ').next().unwrap_or_default(),
+        fs::read_to_string("/proc/sys/kernel/osrelease")?.trim(),
+        file_system.trim(),
+        version("dnf")?,
+        version("mkfs.erofs")?,
+        version("veritysetup")?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_is_read_and_added() {
+        let one = Usage::parse("Command exited\n1.50 0.25 0.50 2048\n").unwrap();
+        assert_eq!(one, Usage { wall_seconds: 1.5, cpu_seconds: 0.75, peak_mib: 2.0 });
+        let both = one.then(Usage { wall_seconds: 1.0, cpu_seconds: 0.25, peak_mib: 1.0 });
+        assert_eq!(both, Usage { wall_seconds: 2.5, cpu_seconds: 1.0, peak_mib: 2.0 });
+        assert_eq!(Usage::parse("1 2 3"), None);
+        assert_eq!(Usage::parse(""), None);
+    }
+
+    #[test]
+    fn medians_and_ratios() {
+        let line = |walls: &[f64]| Line {
+            what: "x",
+            runs: walls
+                .iter()
+                .map(|wall| Usage { wall_seconds: *wall, cpu_seconds: 1.0, peak_mib: 8.0 })
+                .collect(),
+        };
+        let wall = |usage: &Usage| usage.wall_seconds;
+        assert_eq!(line(&[3.0, 1.0, 2.0]).least_and_median(wall), (1.0, 2.0));
+        assert_eq!(line(&[3.0, 1.0]).least_and_median(wall), (1.0, 2.0));
+        let text = table(&[line(&[2.0]), line(&[5.0])], 1);
+        let last = "| x | 5.00 / 5.00 | 1.00 / 1.00 | 8 / 8 | 2.50 × | 1.00 × |\n";
+        assert!(text.ends_with(last), "{text}");
+    }
+
+    #[test]
+    fn packages_are_named_for_dnf() {
+        let lock = "[[package]]\nname = \"a\"\nepoch = 1\nversion = \"2\"\nrelease = \"3\"\n\
+                    arch = \"noarch\"\n[[part]]\nname = \"b\"\n";
+        assert_eq!(locked_packages(lock).unwrap(), ["a-1:2-3.noarch"]);
+        assert!(locked_packages("").is_err());
+    }
+}

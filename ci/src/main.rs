@@ -1,0 +1,111 @@
+//! The command line of the project's chores; the work is in the library.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use ci::{cache, checks, judge, setup, synthetic};
+use clap::{Parser, Subcommand};
+
+/// The project's own chores.
+#[derive(Parser)]
+#[command(name = "ci", version)]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Do the whole main job once: build two releases, boot the first, install
+    /// the second, boot that
+    Demo,
+    /// Run every check
+    Test {
+        /// Only the boots whose name contains this
+        #[arg(long, value_name = "TEXT")]
+        boots: Option<String>,
+        /// Only the bad input that must be refused
+        #[arg(long, conflicts_with = "boots")]
+        bad_input: bool,
+    },
+    /// Measure, for the figures in the documentation
+    Bench {
+        #[command(subcommand)]
+        what: Measured,
+    },
+    /// Install what the project needs on Debian 12 (needs root when something is missing)
+    Setup,
+    /// Make the demo repository, or find it in the cache; prints its path last
+    Repository {
+        /// Make DIR a symbolic link to the repository
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Have rpm and dnf judge it (needs root)
+        #[arg(long)]
+        judge: bool,
+        /// Look for newer Debian packages first
+        #[arg(long)]
+        refresh: bool,
+    },
+    /// Make small RPMs for unit tests, good and bad, as signed repositories in DIR
+    Synthetic {
+        /// Where to write; what an earlier run wrote there is replaced
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum Measured {
+    /// Time, CPU and memory of building the demo image, beside dnf, mkfs.erofs
+    /// and veritysetup (needs root); also written to out/bench-build.md
+    Build {
+        /// How often each is run
+        #[arg(long, default_value_t = 3)]
+        runs: usize,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: Chore) -> Result<()> {
+    match chore {
+        Chore::Demo => ci::demo::run(&top()?),
+        Chore::Test { bad_input: true, .. } => ci::bad_input::run(&ci::demo::workshop(&top()?)?),
+        Chore::Test { boots, .. } => checks::run(&top()?, &checks::Selection { boots }),
+        Chore::Bench { what: Measured::Build { runs } } => {
+            ci::bench::build(&ci::demo::workshop(&top()?)?, runs)
+        }
+        Chore::Setup => setup::set_up(),
+        Chore::Synthetic { out } => synthetic::write(&out),
+        Chore::Repository { out, judge, refresh } => repository(out, judge, refresh),
+    }
+}
+
+/// Top of the project: the folder this crate's folder is in.
+fn top() -> Result<PathBuf> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    top.canonicalize().context("the project has moved since this program was built")
+}
+
+fn repository(out: Option<PathBuf>, judge: bool, refresh: bool) -> Result<()> {
+    let repository = ci::repository::demo_repository(refresh)?;
+    eprintln!("{}", repository.note);
+    if judge {
+        judge::judge_demo(&repository.path)?;
+    }
+    if let Some(link) = out {
+        cache::point(&link, &repository.path)?;
+    }
+    println!("{}", repository.path.display());
+    Ok(())
+}

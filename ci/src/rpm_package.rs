@@ -1,0 +1,405 @@
+//! What an RPM is made of, and turning it into signed bytes with the `rpm`
+//! crate. Everything is in memory: the packages of the demo are small. It knows
+//! nothing about Debian, and nothing about repositories.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use rpm::{
+    BuildConfig, CompressionWithLevel, Dependency, FileOptions, FileOptionsBuilder, Header,
+    HeaderEntry, IndexData, IndexTag, Package, PackageBuilder, Scriptlet, SignatureHeaderBuilder,
+    Timestamp,
+};
+
+use crate::pgp_key::SigningKey;
+
+/// What a path in a package is.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// A regular file and its bytes.
+    Regular(Vec<u8>),
+    /// One name of a file that has several; names with the same `set` are one
+    /// inode and carry the same bytes.
+    HardLink {
+        /// Any text that the names of one inode have in common.
+        set: String,
+        /// The bytes of the file.
+        bytes: Vec<u8>,
+    },
+    /// A directory.
+    Directory,
+    /// A symbolic link and where it points.
+    Symlink(String),
+    /// A file the package owns but does not ship.
+    Ghost,
+}
+
+/// How rpm treats a file that is not just payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Payload like any other.
+    #[default]
+    Plain,
+    /// `%config(noreplace)`.
+    Config,
+    /// `%doc`.
+    Doc,
+}
+
+/// One path of a package.
+#[derive(Clone, Debug)]
+pub struct PackageFile {
+    /// Absolute path, without a trailing slash.
+    pub path: String,
+    /// What is there.
+    pub content: Content,
+    /// Permission bits, 0 to 0o7777.
+    pub mode: u16,
+    /// Owner's name.
+    pub user: String,
+    /// Group's name.
+    pub group: String,
+    /// Modification time in seconds since 1970.
+    pub mtime: u32,
+    /// How rpm treats it.
+    pub role: Role,
+    /// File capabilities as `cap_to_text` writes them.
+    pub capabilities: Option<String>,
+}
+
+impl PackageFile {
+    /// A path that belongs to root, with the usual mode of its kind.
+    pub fn new(path: &str, content: Content, mtime: u32) -> Self {
+        let mode = match content {
+            Content::Directory => 0o755,
+            Content::Symlink(_) => 0o777,
+            _ => 0o644,
+        };
+        PackageFile {
+            path: path.to_string(),
+            content,
+            mode,
+            user: "root".into(),
+            group: "root".into(),
+            mtime,
+            role: Role::Plain,
+            capabilities: None,
+        }
+    }
+
+    fn options(&self, builder: FileOptionsBuilder) -> Result<FileOptionsBuilder> {
+        let mut options = builder
+            .user(&self.user)
+            .group(&self.group)
+            .modified_at(Timestamp(self.mtime))
+            .permissions(self.mode);
+        options = match self.role {
+            Role::Plain => options,
+            Role::Config => options.config().noreplace(),
+            Role::Doc => options.doc(),
+        };
+        match &self.capabilities {
+            Some(text) => Ok(options.caps(text)?),
+            None => Ok(options),
+        }
+    }
+
+    fn add_to(self, builder: &mut PackageBuilder) -> Result<()> {
+        match &self.content {
+            Content::Regular(bytes) => {
+                let options = self.options(FileOptions::new(&self.path))?;
+                builder.with_file_contents(bytes.clone(), options)?;
+            }
+            Content::HardLink { set, bytes } => {
+                let options = self.options(FileOptions::new(&self.path))?.hardlink(set);
+                builder.with_file_contents(bytes.clone(), options)?;
+            }
+            Content::Directory => {
+                builder.with_dir_entry(self.options(FileOptions::dir(&self.path))?)?;
+            }
+            Content::Symlink(target) => {
+                builder.with_symlink(self.options(FileOptions::symlink(&self.path, target))?)?;
+            }
+            Content::Ghost => {
+                builder.with_ghost(self.options(FileOptions::ghost(&self.path))?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A scriptlet: what runs it, and its text.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// `/bin/sh`, `<lua>` or a program that needs no text.
+    pub interpreter: String,
+    /// None for the `-p PROGRAM` form.
+    pub body: Option<String>,
+}
+
+impl Script {
+    /// A shell script.
+    pub fn shell(body: impl Into<String>) -> Self {
+        Script { interpreter: "/bin/sh".into(), body: Some(body.into()) }
+    }
+
+    /// A script for rpm's own Lua interpreter.
+    pub fn lua(body: impl Into<String>) -> Self {
+        Script { interpreter: "<lua>".into(), body: Some(body.into()) }
+    }
+
+    /// `-p PROGRAM`, with no text.
+    pub fn program(path: &str) -> Self {
+        Script { interpreter: path.into(), body: None }
+    }
+
+    fn scriptlet(&self) -> Scriptlet {
+        let body = self.body.clone().unwrap_or_default();
+        Scriptlet::new(body).prog(vec![self.interpreter.clone()])
+    }
+}
+
+/// The four ordinary scriptlets.
+#[derive(Clone, Debug, Default)]
+pub struct Scripts {
+    /// `%pre`.
+    pub pre: Option<Script>,
+    /// `%post`.
+    pub post: Option<Script>,
+    /// `%preun`.
+    pub preun: Option<Script>,
+    /// `%postun`.
+    pub postun: Option<Script>,
+}
+
+/// A whole package, before it is built.
+#[derive(Clone, Debug)]
+pub struct RpmPackage {
+    /// Package name.
+    pub name: String,
+    /// Epoch; 0 is left out of the header.
+    pub epoch: u32,
+    /// Version, without a hyphen.
+    pub version: String,
+    /// Release, without a hyphen.
+    pub release: String,
+    /// `x86_64` or `noarch`.
+    pub arch: String,
+    /// One line.
+    pub summary: String,
+    /// Paragraphs.
+    pub description: String,
+    /// Free text.
+    pub license: String,
+    /// Home page, may be empty.
+    pub url: String,
+    /// Capabilities provided, beside the package's own name.
+    pub provides: Vec<Dependency>,
+    /// What must be installed with it.
+    pub requires: Vec<Dependency>,
+    /// What must not.
+    pub conflicts: Vec<Dependency>,
+    /// What it replaces.
+    pub obsoletes: Vec<Dependency>,
+    /// What is nice to have.
+    pub recommends: Vec<Dependency>,
+    /// The payload.
+    pub files: Vec<PackageFile>,
+    /// Scriptlets.
+    pub scripts: Scripts,
+    /// `%transfiletriggerin`: path prefix and shell text.
+    pub triggers: Vec<(String, String)>,
+    /// Payload compression.
+    pub compression: CompressionWithLevel,
+}
+
+impl RpmPackage {
+    /// A package with nothing in it, compressed fast.
+    pub fn new(name: &str, version: &str, release: &str, arch: &str) -> Self {
+        RpmPackage {
+            name: name.into(),
+            epoch: 0,
+            version: version.into(),
+            release: release.into(),
+            arch: arch.into(),
+            summary: name.into(),
+            description: String::new(),
+            license: "see /usr/share/doc".into(),
+            url: String::new(),
+            provides: Vec::new(),
+            requires: Vec::new(),
+            conflicts: Vec::new(),
+            obsoletes: Vec::new(),
+            recommends: Vec::new(),
+            files: Vec::new(),
+            scripts: Scripts::default(),
+            triggers: Vec::new(),
+            compression: CompressionWithLevel::Zstd(3),
+        }
+    }
+
+    /// Builds the package. The build time is that of its newest file, so the
+    /// same input gives the same bytes.
+    pub fn build(self) -> Result<Package> {
+        let name = self.name.clone();
+        self.build_inner().with_context(|| format!("package {name}"))
+    }
+
+    /// Builds and signs the package.
+    pub fn build_signed(self, key: &SigningKey) -> Result<Package> {
+        let name = self.name.clone();
+        let mut package = self.build()?;
+        key.sign_package(&mut package).with_context(|| format!("cannot sign package {name}"))?;
+        Ok(package)
+    }
+
+    fn build_inner(self) -> Result<Package> {
+        let newest = self.files.iter().map(|f| f.mtime).max().unwrap_or(DEFAULT_BUILD_TIME);
+        let config = BuildConfig::v4().compression(self.compression).source_date(Timestamp(newest));
+        let mut builder = PackageBuilder::new(
+            &self.name,
+            &self.version,
+            &self.license,
+            &self.arch,
+            &self.summary,
+        );
+        builder.using_config(config).release(&self.release).vendor("Slipway demo");
+        builder.build_host("localhost").group("Unspecified");
+        if self.epoch != 0 {
+            builder.epoch(self.epoch);
+        }
+        if !self.url.is_empty() {
+            builder.url(&self.url);
+        }
+        if !self.description.is_empty() {
+            builder.description(&self.description);
+        }
+        let no_body = self.scripts.tags_without_body();
+        add_dependencies(&mut builder, &self);
+        add_scripts(&mut builder, &self.scripts, &self.triggers);
+        for file in self.files {
+            let path = file.path.clone();
+            file.add_to(&mut builder).with_context(|| format!("path {path}"))?;
+        }
+        like_rpmbuild(builder.build()?, &no_body)
+    }
+}
+
+/// 2024-01-01, for packages with no files.
+const DEFAULT_BUILD_TIME: u32 = 1_704_067_200;
+
+fn add_dependencies(builder: &mut PackageBuilder, package: &RpmPackage) {
+    for dependency in &package.provides {
+        builder.provides(dependency.clone());
+    }
+    for dependency in &package.requires {
+        builder.requires(dependency.clone());
+    }
+    for dependency in &package.conflicts {
+        builder.conflicts(dependency.clone());
+    }
+    for dependency in &package.obsoletes {
+        builder.obsoletes(dependency.clone());
+    }
+    for dependency in &package.recommends {
+        builder.recommends(dependency.clone());
+    }
+}
+
+fn add_scripts(builder: &mut PackageBuilder, scripts: &Scripts, triggers: &[(String, String)]) {
+    if let Some(script) = &scripts.pre {
+        builder.pre_install_script(script.scriptlet());
+    }
+    if let Some(script) = &scripts.post {
+        builder.post_install_script(script.scriptlet());
+    }
+    if let Some(script) = &scripts.preun {
+        builder.pre_uninstall_script(script.scriptlet());
+    }
+    if let Some(script) = &scripts.postun {
+        builder.post_uninstall_script(script.scriptlet());
+    }
+    for (path, body) in triggers {
+        builder.trans_file_trigger_in(path, None, Script::shell(body).scriptlet());
+    }
+}
+
+impl Scripts {
+    /// The header tags of scripts that have a program but no text.
+    fn tags_without_body(&self) -> Vec<IndexTag> {
+        let all = [
+            (&self.pre, IndexTag::RPMTAG_PREIN),
+            (&self.post, IndexTag::RPMTAG_POSTIN),
+            (&self.preun, IndexTag::RPMTAG_PREUN),
+            (&self.postun, IndexTag::RPMTAG_POSTUN),
+        ];
+        let bodyless =
+            all.into_iter().filter(|(s, _)| s.as_ref().is_some_and(|s| s.body.is_none()));
+        bodyless.map(|(_, tag)| tag).collect()
+    }
+}
+
+/// Makes the header what rpmbuild 4.18 would write, where the crate does not:
+///
+/// - The crate always writes a script's text, an empty one for `-p PROGRAM`; rpm
+///   would then hand the program a temporary file, so the tag has to go.
+/// - The crate recommends `user(NAME)` and `group(NAME)` of every file's owner.
+///   rpm orders by recommendations too, and a systemd that provides groups would
+///   make one circle of the whole set.
+fn like_rpmbuild(mut package: Package, bodyless: &[IndexTag]) -> Result<Package> {
+    let entries = package.metadata.header.get_all_entries()?;
+    let mut entries: BTreeMap<u32, IndexData> = entries.into_iter().collect();
+    entries.remove(&(IndexTag::RPMTAG_HEADERIMMUTABLE as u32));
+    for tag in bodyless {
+        entries.remove(&(*tag as u32));
+    }
+    drop_owner_wishes(&mut entries);
+    let entries = entries.into_iter().map(|(tag, data)| HeaderEntry::new(tag, data));
+    package.metadata.header = Header::from_entries(entries, IndexTag::RPMTAG_HEADERIMMUTABLE);
+    let bytes = package.header_bytes()?;
+    package.metadata.signature = SignatureHeaderBuilder::new()
+        .set_content_length(bytes.len() as u64 + package.payload.len() as u64)
+        .calculate_digests(&bytes)
+        .build()?;
+    Ok(package)
+}
+
+fn drop_owner_wishes(entries: &mut BTreeMap<u32, IndexData>) {
+    let tags = [
+        IndexTag::RPMTAG_RECOMMENDNAME,
+        IndexTag::RPMTAG_RECOMMENDVERSION,
+        IndexTag::RPMTAG_RECOMMENDFLAGS,
+    ];
+    let Some(IndexData::StringArray(names)) = entries.get(&(tags[0] as u32)) else {
+        return;
+    };
+    let keep: Vec<bool> =
+        names.iter().map(|n| !n.starts_with("user(") && !n.starts_with("group(")).collect();
+    for tag in tags.map(|tag| tag as u32) {
+        match entries.get_mut(&tag) {
+            Some(IndexData::StringArray(values)) => retain(values, &keep),
+            Some(IndexData::Int32(values)) => retain(values, &keep),
+            _ => {}
+        }
+        if !keep.contains(&true) {
+            entries.remove(&tag);
+        }
+    }
+}
+
+fn retain<T>(values: &mut Vec<T>, keep: &[bool]) {
+    let mut keep = keep.iter();
+    values.retain(|_| keep.next().copied().unwrap_or(true));
+}
+
+/// The file name of a built package in a repository.
+pub fn file_name(package: &Package) -> Result<String> {
+    let header = &package.metadata;
+    Ok(format!(
+        "{}-{}-{}.{}.rpm",
+        header.get_name()?,
+        header.get_version()?,
+        header.get_release()?,
+        header.get_arch()?
+    ))
+}
