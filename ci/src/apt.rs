@@ -150,6 +150,12 @@ pub fn backports_source(etc_apt: &Path) -> Result<String> {
     Ok(debian_sources(etc_apt)? + &backports)
 }
 
+/// The next release, from where this one lies: for tools that are newer there.
+pub fn trixie_sources(etc_apt: &Path) -> Result<String> {
+    let release = sources(etc_apt, |suite| suite == RELEASE)?;
+    Ok(release.replace(&format!("Suites: {RELEASE}\n"), "Suites: trixie\n"))
+}
+
 fn sources(etc_apt: &Path, wanted: fn(&str) -> bool) -> Result<String> {
     let mut stanzas = String::new();
     for path in source_files(etc_apt) {

@@ -218,7 +218,7 @@ fn mib(bytes: u64) -> String {
 }
 
 /// The packages that a lock installs, as dnf wants them named.
-fn locked_packages(lock: &str) -> Result<Vec<String>> {
+pub(crate) fn locked_packages(lock: &str) -> Result<Vec<String>> {
     let lock: toml::Table = lock.parse()?;
     let packages = lock.get("package").and_then(toml::Value::as_array);
     let name = |package: &toml::Value| {

@@ -6,13 +6,34 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{bad_input, demo, image_judges, judge, proof, setup, tools, tuf_judge};
+use crate::images::Workshop;
+use crate::{bad_input, demo, image_judges, judge, proof, setup, tools, tree_judge, tuf_judge};
 
 /// What to run.
 #[derive(Default)]
 pub struct Selection {
+    /// only the stages whose name contains this
+    pub only: Option<String>,
     /// only the cases of the proof whose name contains this
     pub boots: Option<String>,
+}
+
+impl Selection {
+    fn has(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
+    }
+
+    /// Runs a stage, if it is wanted.
+    fn stage(&self, name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        if !self.has(name) {
+            return Ok(());
+        }
+        println!("== {name}");
+        let began = Instant::now();
+        work().with_context(|| format!("{name} failed"))?;
+        println!("== {name}: {:.0} s", began.elapsed().as_secs_f64());
+        Ok(())
+    }
 }
 
 /// Runs the checks in `top`; the first that fails ends it.
@@ -20,26 +41,37 @@ pub fn run(top: &Path, selection: &Selection) -> Result<()> {
     let started = Instant::now();
     setup::set_up()?;
     if selection.boots.is_none() {
-        stage("formatting", || cargo(top, &["fmt", "--all", "--check"]))?;
-        stage("lints", || lints(top))?;
-        stage("building", || tools::build(top).map(drop))?;
-        stage("unit tests", || {
-            let test = ["test", "--release", "--quiet", "--workspace"];
-            cargo(top, &[&test[..], &["--features", "slipway-formats/bundle"]].concat())
-        })?;
+        of_the_code(top, selection)?;
     }
     let workshop = demo::workshop(top)?;
     if selection.boots.is_none() {
-        let repository = top.join("out/repository").canonicalize()?;
-        stage("rpm and dnf judge the repository", || judge::judge_demo(&repository))?;
-        stage("the tree is the one dnf makes", || dnf_comparison(top, &repository))?;
-        stage("others judge the image", || image_judges::judge(&workshop, &workshop.demo()?))?;
-        stage("python-tuf judges the trust root", || tuf_judge::judge(&workshop))?;
-        stage("bad input", || bad_input::run(&workshop))?;
+        of_what_is_made(&workshop, selection)?;
     }
-    stage("boots", || proof::run(&workshop, selection.boots.as_deref()))?;
+    selection.stage("boots", || proof::run(&workshop, selection.boots.as_deref()))?;
     println!("all checks: {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
+}
+
+fn of_the_code(top: &Path, selection: &Selection) -> Result<()> {
+    selection.stage("formatting", || cargo(top, &["fmt", "--all", "--check"]))?;
+    selection.stage("lints", || lints(top))?;
+    selection.stage("building", || tools::build(top).map(drop))?;
+    selection.stage("unit tests", || {
+        let test = ["test", "--release", "--quiet", "--workspace"];
+        cargo(top, &[&test[..], &["--features", "slipway-formats/bundle"]].concat())
+    })
+}
+
+fn of_what_is_made(workshop: &Workshop, selection: &Selection) -> Result<()> {
+    let repository = workshop.top.join("out/repository").canonicalize()?;
+    selection.stage("rpm and dnf judge the repository", || judge::judge_demo(&repository))?;
+    selection
+        .stage("the tree is the one dnf makes", || dnf_comparison(&workshop.top, &repository))?;
+    selection.stage("the image is the tree dnf makes", || tree_judge::judge(workshop))?;
+    selection
+        .stage("others judge the image", || image_judges::judge(workshop, &workshop.demo()?))?;
+    selection.stage("python-tuf judges the trust root", || tuf_judge::judge(workshop))?;
+    selection.stage("bad input", || bad_input::run(workshop))
 }
 
 /// Composes the whole repository and compares the tree with dnf's, path by
@@ -48,14 +80,6 @@ fn dnf_comparison(top: &Path, repository: &Path) -> Result<()> {
     let test = ["test", "--release", "--quiet", "-p", "slipway", "--lib", "--", "--ignored"];
     let mut command = cargo_command(top, &[&test[..], &["repository_tests"]].concat());
     succeed(command.env("SLIPWAY_DEMO_REPOSITORY", repository))
-}
-
-fn stage(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
-    println!("== {name}");
-    let began = Instant::now();
-    work().with_context(|| format!("{name} failed"))?;
-    println!("== {name}: {:.0} s", began.elapsed().as_secs_f64());
-    Ok(())
 }
 
 fn lints(top: &Path) -> Result<()> {

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rpm::{Dependency, DependencyFlags};
 
 use crate::deb::{Deb, DebEntry, DebKind};
@@ -54,6 +54,10 @@ impl Converter {
         add_kernel(&mut package);
         add_ldconfig(&deb, &adjustment, &mut package);
         add_presets(&deb, &adjustment, &mut package);
+        if let Some(text) = &adjustment.post {
+            ensure!(package.scripts.post.is_none(), "it has a %post already");
+            package.scripts.post = Some(Script::shell(text.trim_start()));
+        }
         Ok(package)
     }
 

@@ -44,6 +44,10 @@ pub struct Adjustment {
     pub pre_requires: Vec<String>,
     /// Shell text of `%pre`.
     pub pre: Option<String>,
+    /// Shell text of `%post`, for a package that has none otherwise.
+    pub post: Option<String>,
+    /// Packages that must be there before `post` runs.
+    pub post_requires: Vec<String>,
     /// Units for the preset scriptlet, beside those the package itself enables.
     pub presets: Vec<String>,
     /// Runs ldconfig although its trigger file does not say so.
@@ -58,6 +62,8 @@ pub struct Adjustment {
     pub modes: BTreeMap<String, Mode>,
     /// Files Debian makes when the package is configured: path to text.
     pub files: BTreeMap<String, String>,
+    /// Links Debian makes then, such as the alternatives: path to target.
+    pub links: BTreeMap<String, String>,
 }
 
 /// A mode and an owner.
@@ -141,10 +147,7 @@ impl Made {
             let directory = PackageFile::new(path, Content::Directory, MADE_TIME);
             package.files.push(with_mode(directory, mode));
         }
-        for (path, target) in &self.links {
-            let content = Content::Symlink(target.clone());
-            package.files.push(PackageFile::new(path, content, MADE_TIME));
-        }
+        package.files.extend(self.links.iter().map(|(path, target)| made_link(path, target)));
         for (path, text) in &self.files {
             let mode = self.modes.get(path).cloned().unwrap_or_default();
             package.files.push(with_mode(made_file(path, text), &mode));
@@ -168,6 +171,10 @@ pub fn made_file(path: &str, text: &str) -> PackageFile {
     file
 }
 
+fn made_link(path: &str, target: &str) -> PackageFile {
+    PackageFile::new(path, Content::Symlink(target.into()), MADE_TIME)
+}
+
 /// `name` or `name = version`.
 pub fn parse_capability(text: &str) -> Result<Dependency> {
     let words: Vec<&str> = text.split_whitespace().collect();
@@ -189,9 +196,13 @@ impl Adjustment {
             dependency.flags |= DependencyFlags::SCRIPT_PRE;
             package.requires.push(dependency);
         }
+        for name in &self.post_requires {
+            package.requires.push(Dependency::script_post(name));
+        }
         package.scripts.pre = self.pre.as_ref().map(|text| Script::shell(text.trim_start()));
         package.triggers.extend(self.triggers.clone());
         package.files.extend(self.files.iter().map(|(path, text)| made_file(path, text)));
+        package.files.extend(self.links.iter().map(|(path, target)| made_link(path, target)));
         for (path, text) in &self.capabilities {
             find(package, path)?.capabilities = Some(text.clone());
         }

@@ -31,5 +31,6 @@ pub mod rpm_package;
 pub mod setup;
 pub mod synthetic;
 pub mod tools;
+pub mod tree_judge;
 pub mod tuf_judge;
 pub mod vm;

@@ -25,9 +25,9 @@ enum Chore {
         /// Only the boots whose name contains this
         #[arg(long, value_name = "TEXT")]
         boots: Option<String>,
-        /// Only the bad input that must be refused
-        #[arg(long, conflicts_with = "boots")]
-        bad_input: bool,
+        /// Only the stages whose name contains this
+        #[arg(long, value_name = "TEXT", conflicts_with = "boots")]
+        only: Option<String>,
     },
     /// Measure, for the figures in the documentation
     Bench {
@@ -80,8 +80,7 @@ fn main() -> ExitCode {
 fn run(chore: Chore) -> Result<()> {
     match chore {
         Chore::Demo => ci::demo::run(&top()?),
-        Chore::Test { bad_input: true, .. } => ci::bad_input::run(&ci::demo::workshop(&top()?)?),
-        Chore::Test { boots, .. } => checks::run(&top()?, &checks::Selection { boots }),
+        Chore::Test { only, boots } => checks::run(&top()?, &checks::Selection { only, boots }),
         Chore::Bench { what: Measured::Build { runs } } => {
             ci::bench::build(&ci::demo::workshop(&top()?)?, runs)
         }

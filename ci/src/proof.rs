@@ -252,7 +252,8 @@ fn data_bytes(disk: &Path) -> Result<u64> {
     Ok(partition(&File::open(disk)?, "data")?.len_bytes)
 }
 
-fn partition(disk: &File, name: &str) -> Result<Partition> {
+/// A partition of a disk image, by its table.
+pub(crate) fn partition(disk: &File, name: &str) -> Result<Partition> {
     let gpt = Gpt::read(&mut DiskFile(disk)).map_err(|error| anyhow::anyhow!("{error}"))?;
     gpt.named(name).cloned().with_context(|| format!("no partition {name}"))
 }
