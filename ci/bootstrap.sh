@@ -15,3 +15,8 @@ if ! command -v cc >/dev/null; then
         [ "$try" -lt 3 ]
     done
 fi
+
+# Everything that runs on this machine is always built in one selection, so that
+# cargo builds each dependency once.
+cargo build --release --quiet --workspace --features slipway-formats/bundle
+ci="${CARGO_TARGET_DIR:-target}/release/ci"

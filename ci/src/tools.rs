@@ -23,7 +23,9 @@ pub struct Programs {
 /// Builds everything and puts it below `out/bin`.
 pub fn build(top: &Path) -> Result<Programs> {
     let target = target_folder(top);
-    cargo(top, &["build", "--release", "-p", "slipway"], &[])?;
+    // as ci/bootstrap.sh has it
+    let host = ["build", "--release", "--workspace", "--features", "slipway-formats/bundle"];
+    cargo(top, &host, &[])?;
     let small = ["build", "--profile", "small", "--target"];
     let flags = plain_paths(top)?;
     let linux = [&small[..], &[STATIC, "-p", "slipway-guest", "-p", "slipway-installer"]].concat();
