@@ -1,16 +1,17 @@
-//! `ci bench build`: what building the demo image costs, beside the ordinary
-//! tools on the same packages in the same run. Says how long things took; no
-//! check depends on it.
+//! Measuring: what whole programs use, as tables that compare them. Says how
+//! long things took; no check depends on it.
+
+pub mod compose;
+mod limit;
+mod mkosi;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use crate::images::Workshop;
-use crate::metadata::PUBLIC_KEY_NAME;
 use crate::process::output;
 
 /// Knows what a child has used, and is itself too small to be seen in it.
@@ -78,138 +79,6 @@ impl Line {
         let median =
             if all.len() % 2 == 1 { at(middle) } else { f64::midpoint(at(middle - 1), at(middle)) };
         (at(0), median)
-    }
-}
-
-/// Builds the demo image `runs` times each way, prints the table and writes it
-/// to `out/bench-build.md`.
-pub fn build(workshop: &Workshop, runs: usize) -> Result<()> {
-    ensure!(runs > 0, "nothing to measure in 0 runs");
-    let folder = workshop.out().join("bench");
-    if folder.exists() {
-        fs::remove_dir_all(&folder)?;
-    }
-    fs::create_dir_all(&folder)?;
-    let bench = Bench { workshop, lock: folder.join("lock.toml"), folder };
-    bench.prepare()?;
-    let facts = facts(&bench.folder)?;
-    let mut lines = [
-        Line::new("`slipway build`, store empty"),
-        Line::new("`slipway build`, store filled"),
-        Line::new("`dnf --installroot`"),
-        Line::new("`mkfs.erofs`"),
-        Line::new("`veritysetup format`"),
-        Line::new("the three together"),
-    ];
-    for run in 1..=runs {
-        eprintln!("run {run} of {runs}");
-        let usages = bench.run()?;
-        for (line, usage) in lines.iter_mut().zip(usages) {
-            line.runs.push(usage);
-        }
-    }
-    let text = format!("{}\n{facts}{}", table(&lines, runs), bench.sizes()?);
-    print!("{text}");
-    fs::write(workshop.out().join("bench-build.md"), text)?;
-    Ok(fs::remove_dir_all(&bench.folder)?)
-}
-
-struct Bench<'w> {
-    workshop: &'w Workshop,
-    folder: PathBuf,
-    lock: PathBuf,
-}
-
-impl Bench<'_> {
-    fn slipway(&self, subcommand: &str) -> Command {
-        let programs = &self.workshop.programs;
-        let mut command = Command::new(&programs.slipway);
-        command.arg(subcommand).arg(self.workshop.top.join("recipes/demo.toml"));
-        command.arg("--tools").arg(&programs.tools).arg("--lock").arg(&self.lock);
-        command.arg("--store").arg(self.folder.join("store"));
-        command
-    }
-
-    fn build_command(&self) -> Result<Command> {
-        let mut command = self.slipway("build");
-        command.arg("--keys").arg(self.workshop.keys()?);
-        command.arg("--out").arg(self.folder.join("images"));
-        Ok(command)
-    }
-
-    /// Locks, and lets each program run once, so that no run pays for reading
-    /// programs and packages from the disk first.
-    fn prepare(&self) -> Result<()> {
-        output(&mut self.slipway("lock"))?;
-        self.run().map(drop)
-    }
-
-    /// Each thing once, from nothing but the repository.
-    fn run(&self) -> Result<[Usage; 6]> {
-        for made in ["store", "images", "root", "dnf", "root.erofs", "root.verity"] {
-            let path = self.folder.join(made);
-            if path.is_dir() {
-                fs::remove_dir_all(path)?;
-            } else if path.exists() {
-                fs::remove_file(path)?;
-            }
-        }
-        let cold = measured(&self.build_command()?, &self.folder)?;
-        fs::remove_dir_all(self.folder.join("images"))?;
-        let warm = measured(&self.build_command()?, &self.folder)?;
-        let root = measured(&self.dnf()?, &self.folder)?;
-        let mut erofs = Command::new("mkfs.erofs");
-        erofs.arg(self.folder.join("root.erofs")).arg(self.folder.join("root"));
-        let erofs = measured(&erofs, &self.folder)?;
-        let mut verity = Command::new("veritysetup");
-        verity.arg("format").args(["root.erofs", "root.verity"].map(|name| self.folder.join(name)));
-        let verity = measured(&verity, &self.folder)?;
-        Ok([cold, warm, root, erofs, verity, root.then(erofs).then(verity)])
-    }
-
-    /// dnf on exactly the packages of the lock, with every signature checked.
-    fn dnf(&self) -> Result<Command> {
-        let repository = self.workshop.out().join("repository").canonicalize()?;
-        let url = format!("file://{}", repository.display());
-        let scratch = self.folder.join("dnf");
-        for made in ["repos", "log"] {
-            fs::create_dir_all(scratch.join(made))?;
-        }
-        let definition = format!(
-            "[demo]\nname=demo\nbaseurl={url}\nenabled=1\ngpgcheck=1\nrepo_gpgcheck=1\n\
-             gpgkey={url}/{PUBLIC_KEY_NAME}\n"
-        );
-        fs::write(scratch.join("repos/demo.repo"), definition)?;
-        let mut dnf = Command::new("dnf");
-        dnf.args(["-y", "-q", "--releasever=3.0", "--setopt=install_weak_deps=0"]);
-        dnf.arg(format!("--installroot={}", self.folder.join("root").display()));
-        for (setting, folder) in
-            [("reposdir", "repos"), ("cachedir", "cache"), ("logdir", "log"), ("persistdir", "lib")]
-        {
-            dnf.arg(format!("--setopt={setting}={}", scratch.join(folder).display()));
-        }
-        dnf.arg("install").args(locked_packages(&fs::read_to_string(&self.lock)?)?);
-        Ok(dnf)
-    }
-
-    /// How much each way has made of the same packages.
-    fn sizes(&self) -> Result<String> {
-        let built = self.folder.join("images/demo-1.0.0");
-        let manifest: serde_json::Value =
-            serde_json::from_slice(&fs::read(built.join("manifest.json"))?)?;
-        let ours = manifest["payloads"]["root"]["size"].as_u64().context("no size of the root")?;
-        let theirs = fs::metadata(self.folder.join("root.erofs"))?.len();
-        let bundle = fs::metadata(built.join("demo_1.0.0.bundle"))?.len();
-        let packages = locked_packages(&fs::read_to_string(&self.lock)?)?.len();
-        Ok(format!(
-            "- packages: {packages}; root file system: slipway {}, mkfs.erofs {} (what the recipe \
-             leaves out is still in it)\n\
-             - `slipway build` also makes the initrd, the UKI, the disk image and a compressed, \
-             signed bundle of {}; the other three do not\n",
-            mib(ours),
-            mib(theirs),
-            mib(bundle)
-        ))
     }
 }
 

@@ -57,9 +57,14 @@ impl Workshop {
         command
     }
 
+    /// Locks a recipe.
+    pub fn lock(&self, recipe: &Path, lock: &Path) -> Result<()> {
+        output(self.slipway("lock").arg(recipe).arg("--lock").arg(lock)).map(drop)
+    }
+
     /// Locks and builds a recipe.
     pub fn build(&self, recipe: &Path, lock: &Path) -> Result<Image> {
-        output(self.slipway("lock").arg(recipe).arg("--lock").arg(lock))?;
+        self.lock(recipe, lock)?;
         let keys = self.keys()?;
         let images = self.out().join("images");
         let mut build = self.slipway("build");

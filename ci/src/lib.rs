@@ -11,6 +11,7 @@ pub mod bad_input;
 pub mod bench;
 pub mod cache;
 pub mod cases;
+pub mod changed;
 pub mod checks;
 pub mod convert;
 pub mod deb;

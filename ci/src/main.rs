@@ -58,9 +58,9 @@ enum Chore {
 
 #[derive(Subcommand)]
 enum Measured {
-    /// Time, CPU and memory of building the demo image, beside dnf, mkfs.erofs
-    /// and veritysetup (needs root); also written to out/bench-build.md
-    Build {
+    /// Time, CPU and memory from packages to a disk, beside dnf's chain, mkosi
+    /// and rpm (needs root); written to docs/explanation/speed.md
+    Compose {
         /// How often each is run
         #[arg(long, default_value_t = 3)]
         runs: usize,
@@ -81,8 +81,8 @@ fn run(chore: Chore) -> Result<()> {
     match chore {
         Chore::Demo => ci::demo::run(&top()?),
         Chore::Test { only, boots } => checks::run(&top()?, &checks::Selection { only, boots }),
-        Chore::Bench { what: Measured::Build { runs } } => {
-            ci::bench::build(&ci::demo::workshop(&top()?)?, runs)
+        Chore::Bench { what: Measured::Compose { runs } } => {
+            ci::bench::compose::run(&ci::demo::workshop(&top()?)?, runs)
         }
         Chore::Setup => setup::set_up(),
         Chore::Synthetic { out } => synthetic::write(&out),

@@ -54,7 +54,16 @@ impl Mkosi {
     pub fn enter(&self, shared: &[&Path], program: &str) -> Command {
         let mut command = Command::new("bwrap");
         command.arg("--bind").arg(&self.tree).arg("/");
-        command.args(["--dev-bind", "/dev", "/dev", "--proc", "/proc", "--ro-bind", "/sys", "/sys"]);
+        command.args([
+            "--dev-bind",
+            "/dev",
+            "/dev",
+            "--proc",
+            "/proc",
+            "--ro-bind",
+            "/sys",
+            "/sys",
+        ]);
         command.args(["--tmpfs", "/run", "--tmpfs", "/tmp", "--chdir", "/"]);
         for folder in shared {
             command.arg("--bind").arg(folder).arg(folder);
@@ -113,6 +122,11 @@ pub fn clean(folder: &Path) -> Result<()> {
         }
     }
     // a stray workspace of a build that was cut off
-    let left = output(Command::new("find").arg(folder).args(["-maxdepth", "1", "-name", "mkosi-workspace*"]))?;
+    let left = output(Command::new("find").arg(folder).args([
+        "-maxdepth",
+        "1",
+        "-name",
+        "mkosi-workspace*",
+    ]))?;
     left.lines().try_for_each(|path| Ok(fs::remove_dir_all(path)?))
 }
