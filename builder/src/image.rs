@@ -132,8 +132,11 @@ pub struct Built {
     pub root_hash: Digest,
     /// digest of the manifest that was signed
     pub manifest_sha256: Digest,
-    /// scriptlets that were not run: package, phase and why
+    /// scriptlets that were left out because the recipe says so
     pub scriptlets_not_run: Vec<String>,
+    /// scriptlets that failed where rpm goes on, each with its exit status and
+    /// what it said last
+    pub scriptlets_failed: Vec<String>,
 }
 
 /// The root file system and all that follows from it.
@@ -188,7 +191,8 @@ impl Build<'_> {
             folder,
             root_hash: root.root_hash,
             manifest_sha256: Digest::of(&manifest_bytes),
-            scriptlets_not_run: not_run(&composed.report),
+            scriptlets_not_run: shown(&composed.report.skipped),
+            scriptlets_failed: shown(&composed.report.failed),
         })
     }
 
@@ -229,8 +233,14 @@ impl Build<'_> {
         }
         let files = packages.iter().flat_map(|package| &package.files);
         let time = files.map(|file| file.mtime).max().unwrap_or(0);
-        let mut composed =
-            compose::compose(&packages, &compose::Options { source_date_epoch: time })?;
+        let wanted = &self.recipe.packages;
+        let options = compose::Options {
+            source_date_epoch: time,
+            docs: wanted.docs,
+            languages: wanted.languages.clone(),
+            skip_scripts: wanted.skip_scripts.clone(),
+        };
+        let mut composed = compose::compose(&packages, &options, compose::Runners::default())?;
         for overlay in &self.recipe.root.overlay {
             composed.tree.overlay_dir(overlay)?;
         }
@@ -429,10 +439,8 @@ impl Build<'_> {
     }
 }
 
-/// The scriptlets that were left out, and what in each is not understood.
-fn not_run(report: &compose::Report) -> Vec<String> {
-    let lines = report.unhandled.iter();
-    lines.map(|left| format!("{} {}: {}", left.package, left.phase, left.reason)).collect()
+fn shown<T: ToString>(list: &[T]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
 }
 
 /// What a built disk's identifiers follow from. A machine's own are drawn when
