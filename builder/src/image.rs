@@ -28,7 +28,7 @@ use crate::guest::{self, GuestError, Tools};
 use crate::initrd;
 use crate::kernel::{self, Kernel, KernelError};
 use crate::keys::Signing;
-use crate::lock::{Lock, LockedPackage};
+use crate::lock::{Lock, LockedPackage, Unaccepted};
 use crate::package::{Package, PackageError};
 use crate::progress::{self, Progress, Unit};
 use crate::recipe::{Pattern, Recipe};
@@ -66,6 +66,14 @@ pub enum BuildError {
     /// The kernel or its modules.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// Scripts that nobody has accepted yet.
+    #[error("{}", refused(.recipe, .scripts))]
+    Unaccepted {
+        /// the recipe, to name in what to do next
+        recipe: PathBuf,
+        /// the scripts, with their texts
+        scripts: Vec<Unaccepted>,
+    },
     /// Slipway's own programs.
     #[error(transparent)]
     Guest(#[from] GuestError),
@@ -234,6 +242,10 @@ impl Build<'_> {
         let files = packages.iter().flat_map(|package| &package.files);
         let time = files.map(|file| file.mtime).max().unwrap_or(0);
         let wanted = &self.recipe.packages;
+        let scripts = self.lock.unaccepted(&packages, &wanted.skip_scripts);
+        if !scripts.is_empty() {
+            return Err(BuildError::Unaccepted { recipe: self.recipe.path.clone(), scripts });
+        }
         let options = compose::Options {
             source_date_epoch: time,
             docs: wanted.docs,
@@ -437,6 +449,20 @@ impl Build<'_> {
             data: mib(disk.data_mib),
         }
     }
+}
+
+/// What to say of scripts that nobody has accepted.
+fn refused(recipe: &Path, scripts: &[Unaccepted]) -> String {
+    let list: Vec<String> = scripts.iter().map(ToString::to_string).collect();
+    let digests: Vec<String> = scripts.iter().map(|one| one.script.digest().to_string()).collect();
+    format!(
+        "{} scriptlet(s) are new and nobody has accepted them:\n\n{}\n\n\
+         read them; then accept them, or `all`, with\n  slipway lock {} --accept {}",
+        scripts.len(),
+        list.join("\n\n"),
+        recipe.display(),
+        digests.join(" ")
+    )
 }
 
 fn shown<T: ToString>(list: &[T]) -> Vec<String> {

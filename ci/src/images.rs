@@ -59,7 +59,8 @@ impl Workshop {
 
     /// Locks and builds a recipe.
     pub fn build(&self, recipe: &Path, lock: &Path) -> Result<Image> {
-        output(self.slipway("lock").arg(recipe).arg("--lock").arg(lock))?;
+        // An earlier run may have left a lock with other scripts.
+        output(self.slipway("lock").arg(recipe).args(["--accept", "all"]).arg("--lock").arg(lock))?;
         let keys = self.keys()?;
         let images = self.out().join("images");
         let mut build = self.slipway("build");
