@@ -28,7 +28,7 @@ use crate::guest::{self, GuestError, Tools};
 use crate::initrd;
 use crate::kernel::{self, Kernel, KernelError};
 use crate::keys::Signing;
-use crate::lock::{Lock, LockedPackage};
+use crate::lock::{Lock, LockedPackage, Unaccepted};
 use crate::package::{Package, PackageError};
 use crate::progress::{self, Progress, Unit};
 use crate::recipe::{Pattern, Recipe};
@@ -66,6 +66,14 @@ pub enum BuildError {
     /// The kernel or its modules.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// Scripts that nobody has accepted yet.
+    #[error("{}", refused(.recipe, .scripts))]
+    Unaccepted {
+        /// the recipe, to name in what to do next
+        recipe: PathBuf,
+        /// the scripts, with their texts
+        scripts: Vec<Unaccepted>,
+    },
     /// Slipway's own programs.
     #[error(transparent)]
     Guest(#[from] GuestError),
@@ -132,8 +140,11 @@ pub struct Built {
     pub root_hash: Digest,
     /// digest of the manifest that was signed
     pub manifest_sha256: Digest,
-    /// scriptlets that were not run: package, phase and why
+    /// scriptlets that were left out because the recipe says so
     pub scriptlets_not_run: Vec<String>,
+    /// scriptlets that failed where rpm goes on, each with its exit status and
+    /// what it said last
+    pub scriptlets_failed: Vec<String>,
 }
 
 /// The root file system and all that follows from it.
@@ -188,7 +199,8 @@ impl Build<'_> {
             folder,
             root_hash: root.root_hash,
             manifest_sha256: Digest::of(&manifest_bytes),
-            scriptlets_not_run: not_run(&composed.report),
+            scriptlets_not_run: shown(&composed.report.skipped),
+            scriptlets_failed: shown(&composed.report.failed),
         })
     }
 
@@ -229,8 +241,18 @@ impl Build<'_> {
         }
         let files = packages.iter().flat_map(|package| &package.files);
         let time = files.map(|file| file.mtime).max().unwrap_or(0);
-        let mut composed =
-            compose::compose(&packages, &compose::Options { source_date_epoch: time })?;
+        let wanted = &self.recipe.packages;
+        let scripts = self.lock.unaccepted(&packages, &wanted.skip_scripts);
+        if !scripts.is_empty() {
+            return Err(BuildError::Unaccepted { recipe: self.recipe.path.clone(), scripts });
+        }
+        let options = compose::Options {
+            source_date_epoch: time,
+            docs: wanted.docs,
+            languages: wanted.languages.clone(),
+            skip_scripts: wanted.skip_scripts.clone(),
+        };
+        let mut composed = compose::compose(&packages, &options, compose::Runners::default())?;
         for overlay in &self.recipe.root.overlay {
             composed.tree.overlay_dir(overlay)?;
         }
@@ -429,10 +451,22 @@ impl Build<'_> {
     }
 }
 
-/// The scriptlets that were left out, and what in each is not understood.
-fn not_run(report: &compose::Report) -> Vec<String> {
-    let lines = report.unhandled.iter();
-    lines.map(|left| format!("{} {}: {}", left.package, left.phase, left.reason)).collect()
+/// What to say of scripts that nobody has accepted.
+fn refused(recipe: &Path, scripts: &[Unaccepted]) -> String {
+    let list: Vec<String> = scripts.iter().map(ToString::to_string).collect();
+    let digests: Vec<String> = scripts.iter().map(|one| one.script.digest().to_string()).collect();
+    format!(
+        "{} scriptlet(s) are new and nobody has accepted them:\n\n{}\n\n\
+         read them; then accept them, or `all`, with\n  slipway lock {} --accept {}",
+        scripts.len(),
+        list.join("\n\n"),
+        recipe.display(),
+        digests.join(" ")
+    )
+}
+
+fn shown<T: ToString>(list: &[T]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
 }
 
 /// What a built disk's identifiers follow from. A machine's own are drawn when

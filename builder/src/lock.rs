@@ -3,6 +3,7 @@
 //! `build` takes everything from it and never resolves.
 
 mod compare;
+mod scriptlets;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -15,6 +16,7 @@ use formats::Digest;
 use serde::Deserialize;
 
 pub use compare::Changes;
+pub use scriptlets::{Accept, LockedScriptlet, Unaccepted, UnknownScriptlets};
 
 use crate::evr::{Evr, Nevra};
 use crate::recipe::Recipe;
@@ -108,6 +110,9 @@ pub struct Lock {
     /// Programs of Slipway, by name.
     #[serde(default, rename = "tool")]
     pub tools: Vec<LockedTool>,
+    /// What packages want run when they are installed, by package and phase.
+    #[serde(default, rename = "scriptlet")]
+    pub scriptlets: Vec<LockedScriptlet>,
 }
 
 /// The recipe a lock was made for.
@@ -274,6 +279,7 @@ impl Lock {
             packages,
             parts: resolution.parts.iter().map(part).collect(),
             tools,
+            scriptlets: Vec::new(),
         }
     }
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 use formats::{Digest, Hasher};
 
 use crate::diagnose::Problems;
+use crate::package::Phase;
 pub use words::{
     Arch, Fingerprint, ImageName, ImagePath, ImageVersion, Mode, ModuleName, Pattern, Product,
     RepositoryId, Requirement,
@@ -94,6 +95,12 @@ pub struct Packages {
     pub install: Vec<Requirement>,
     /// Names never chosen, sorted, without repetitions.
     pub exclude: Vec<Requirement>,
+    /// Whether files marked as documentation are installed.
+    pub docs: bool,
+    /// Languages whose files are installed; all if there is no list.
+    pub languages: Option<Vec<String>>,
+    /// Scripts that are not run: name of the package, and phase.
+    pub skip_scripts: Vec<(String, Phase)>,
 }
 
 /// What is done to the tree after the packages are unpacked: overlays in order,

@@ -5,7 +5,7 @@
 
 mod choose;
 mod explain;
-mod rich;
+pub(crate) mod rich;
 #[cfg(test)]
 mod tests;
 

@@ -12,6 +12,7 @@ pub use content::{Content, ContentError, ContentReader, ContentStream};
 pub use path::{PathError, TreePath};
 
 mod content;
+mod journal;
 mod overlay;
 mod path;
 
@@ -152,6 +153,7 @@ pub struct Tree {
     inodes: Vec<Inode>,
     implicit: BTreeSet<InodeId>,
     default_mtime: u64,
+    journal: Option<journal::Journal>,
 }
 
 impl Tree {
@@ -160,7 +162,8 @@ impl Tree {
     #[must_use]
     pub fn new(default_mtime: u64) -> Self {
         let root = Inode { node: Node::directory(), meta: Metadata::root(0o755, default_mtime) };
-        Self { inodes: vec![root], implicit: BTreeSet::from([InodeId::ROOT]), default_mtime }
+        let implicit = BTreeSet::from([InodeId::ROOT]);
+        Self { inodes: vec![root], implicit, default_mtime, journal: None }
     }
 
     /// The inode behind an id of this tree.
@@ -171,7 +174,11 @@ impl Tree {
 
     /// The inode behind an id of this tree, to change it.
     pub fn inode_mut(&mut self, id: InodeId) -> &mut Inode {
-        &mut self.inodes[id.0]
+        let inode = &mut self.inodes[id.0];
+        if let Some(journal) = &mut self.journal {
+            journal.note(id, inode);
+        }
+        inode
     }
 
     /// Seconds since 1970 for files that the builder makes itself.

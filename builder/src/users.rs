@@ -171,6 +171,26 @@ impl Accounts {
         number(&self.group, name).or_else(|| (name == "root").then_some(0))
     }
 
+    /// Makes a user a member of a group.
+    pub fn join(&mut self, user: &str, group: &str) {
+        self.add_members(group, std::slice::from_ref(&user.to_owned()));
+    }
+
+    /// Whether every password is in the shadow file of users, or of groups, so
+    /// that `pwconv` or `grpconv` has nothing to do.
+    #[must_use]
+    pub fn is_shadowed(&self, group: bool) -> bool {
+        let (table, shadow) = match group {
+            true => (&self.group, &self.gshadow),
+            false => (&self.passwd, &self.shadow),
+        };
+        let named = |fields: &&Vec<String>| fields.len() > 1;
+        let entries = table.lines.iter().filter(named);
+        let same = |shadow: &Vec<String>| table.find(&shadow[0]).is_some();
+        entries.clone().all(|entry| entry[1] == "x" && shadow.find(&entry[0]).is_some())
+            && shadow.lines.iter().filter(named).all(same)
+    }
+
     /// Name of the user with a number.
     fn user_of(&self, uid: u32) -> Option<&str> {
         name_of(&self.passwd, uid)

@@ -76,6 +76,9 @@ impl Build {
         for scriptlet in &built.scriptlets_not_run {
             println!("not run {scriptlet}");
         }
+        for scriptlet in &built.scriptlets_failed {
+            println!("failed  {scriptlet}");
+        }
         Ok(())
     }
 }

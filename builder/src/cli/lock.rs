@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use slipway::lock::{self, Changes, LockError};
+use slipway::fetch;
+use slipway::lock::{self, Accept, Changes, LockError};
+use slipway::package::Package;
 use slipway::progress::{Progress, bytes};
 use slipway::recipe::Recipe;
 use slipway::repository::Repositories;
@@ -18,6 +20,10 @@ use super::{Global, StoreArgs, ToolsArgs};
 /// lock: every artifact with its size and SHA-256, sorted, one value a line.
 /// Review it and commit it; `slipway build` takes everything from it.
 ///
+/// The packages are fetched into the store, since the lock also lists what each
+/// wants run when it is installed. A scriptlet that the earlier lock did not
+/// have is written as not accepted, and no image is built until it is.
+///
 /// The lock is written at once or not at all, and not touched if nothing has
 /// changed. What has changed is shown, so locking again is also how to see
 /// which updates there are.
@@ -29,10 +35,15 @@ use super::{Global, StoreArgs, ToolsArgs};
 Examples:
   slipway lock recipes/demo.toml
   slipway lock recipes/demo.toml --lock out/demo.lock.toml
+  slipway lock recipes/demo.toml --accept all
   slipway lock recipes/demo.toml --json | jq '.changes.changed[].name'")]
 pub struct Lock {
     /// The recipe.
     recipe: PathBuf,
+    /// Accept new scriptlets: SHA-256 of each, or `all`. Read them first;
+    /// `slipway build` shows the text of those that are not accepted.
+    #[arg(long, value_name = "SHA256|all", num_args = 1..)]
+    accept: Vec<String>,
     /// The lock to write [default: ../images/NAME/lock.toml, from the
     /// recipe's folder].
     #[arg(long, value_name = "PATH")]
@@ -50,12 +61,20 @@ impl Lock {
         let recipe = Recipe::load(&self.recipe)?;
         let path = self.lock.clone().unwrap_or_else(|| lock::Lock::default_path(&recipe));
         let earlier = earlier(&path, &progress)?;
+        let accept = accept(&self.accept)?;
         // Before anything slow: without the tools all else would be in vain.
         let tools = lock::tools_in(&self.tools.folder()?)?;
         let store = self.store.open()?;
         let repositories = Repositories::open(&recipe, &store, &progress)?;
         let resolution = solve::resolve(&repositories, &Request::of(&recipe))?;
-        let new = lock::Lock::new(&recipe, &repositories, &resolution, tools);
+        let mut new = lock::Lock::new(&recipe, &repositories, &resolution, tools);
+        fetch::packages(&new, &recipe, &store, &progress)?;
+        let header = |locked: &lock::LockedPackage| {
+            Package::open_header(&store.blob_path(&locked.sha256))
+        };
+        let packages = new.packages.iter().map(header).collect::<Result<Vec<_>, _>>()?;
+        let skipped = &recipe.packages.skip_scripts;
+        new.list_scriptlets(&packages, skipped, earlier.as_ref(), &accept)?;
         let written = new.save(&path)?;
         let changes = earlier.map(|earlier| Changes::between(&earlier, &new));
         let summary = Summary { path, written, new, changes };
@@ -66,6 +85,19 @@ impl Lock {
         }
         Ok(())
     }
+}
+
+fn accept(words: &[String]) -> anyhow::Result<Accept> {
+    if words.iter().any(|word| word == "all") {
+        return Ok(Accept::All);
+    }
+    if words.is_empty() {
+        return Ok(Accept::None);
+    }
+    let digest = |word: &String| {
+        word.parse().map_err(|_| anyhow::anyhow!("--accept {word}: neither a SHA-256 nor `all`"))
+    };
+    Ok(Accept::These(words.iter().map(digest).collect::<anyhow::Result<_>>()?))
 }
 
 /// The lock that is there. A damaged one is replaced, one of a newer slipway
@@ -106,6 +138,17 @@ impl Summary {
         if let Some(changes) = &self.changes {
             print!("{changes}");
         }
+        let waiting = self.waiting();
+        if waiting > 0 {
+            println!(
+                "{waiting} scriptlet(s) are new and not accepted: `slipway build` shows their text, \
+                 `slipway lock --accept` accepts them"
+            );
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.new.scriptlets.iter().filter(|scriptlet| !scriptlet.accepted).count()
     }
 
     fn print_json(&self) {
@@ -115,6 +158,8 @@ impl Summary {
             "packages": self.new.packages.len(),
             "package_bytes": self.size(),
             "changes": self.changes,
+            "scriptlets": self.new.scriptlets.len(),
+            "scriptlets_not_accepted": self.waiting(),
         });
         println!("{summary}");
     }

@@ -41,7 +41,7 @@ fn composed(repository: &Path, scratch: &Path) -> Composed {
     let packages: Vec<Package> = rpms.iter().map(open).collect();
     println!("indexed again in {:?}", started.elapsed());
     let started = Instant::now();
-    let composed = compose(&packages, &Options { source_date_epoch: TIME }).unwrap();
+    let composed = compose(&packages, &Options::new(TIME), Runners::default()).unwrap();
     println!("composed in {:?}", started.elapsed());
     composed
 }
@@ -56,7 +56,8 @@ fn a_real_repository_makes_the_tree_dnf_makes() {
     let scratch = tempfile::tempdir().unwrap();
     let composed = composed(Path::new(&repository), scratch.path());
     let report = &composed.report;
-    println!("{} scripts handled, unhandled: {:#?}", report.handled.len(), report.unhandled);
+    println!("{} scripts handled, failed: {:#?}", report.handled.len(), report.failed);
+    println!("native scripts {:?}, sandboxed {:?}", report.native, report.sandboxed);
     println!("accounts: {:?} {:?}", report.accounts, report.skipped_accounts);
     println!("unknown owners: {:?}", report.unknown_owners);
     println!("presets: {:#?}", report.presets);

@@ -143,6 +143,24 @@ impl<'s> Fields<'s> {
         }
     }
 
+    /// The switch `key`, or `default`.
+    pub fn switch(&mut self, key: &'static str, default: bool) -> bool {
+        match self.node(key) {
+            None => default,
+            Some(Node { value: Value::Boolean(value), .. }) => value,
+            Some(node) => {
+                let message = format!("`{key}` must be true or false, not {}", node.value.kind());
+                self.sources.report(&node.at, message, None);
+                default
+            }
+        }
+    }
+
+    /// Whether `key` is there.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.0.contains_key(key)
+    }
+
     /// The items of the list `key`; none where it is missing.
     pub fn list(&mut self, key: &'static str) -> Vec<Node> {
         match self.node(key) {

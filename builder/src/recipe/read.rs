@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::document::{Node, Sources, Value};
 use super::fields::{Fields, Located, parsed};
-use super::words::{Arch, Fingerprint, ImageName, Mode, Pattern, Product, Requirement};
+use super::words::{self, Arch, Fingerprint, ImageName, Mode, Pattern, Product, Requirement};
 use super::{
     Boot, Disk, Health, KeyFile, Packages, Recipe, Repository, RepositoryPlace, Root, RootContent,
     RootFile, Stub,
@@ -210,11 +210,18 @@ fn packages(mut fields: Fields<'_>) -> Packages {
     if located.is_empty() {
         fields.missing("install", "[\"bash\", …]");
     }
+    let docs = fields.switch("docs", true);
+    let languages = fields.has("languages").then(|| {
+        let named = fields.texts("languages", words::language);
+        named.into_iter().map(|item| item.value).collect()
+    });
+    let skipped = fields.texts("skip_scripts", words::script);
+    let skip_scripts = skipped.into_iter().map(|item| item.value).collect();
     fields.finish();
     let mut install: Vec<Requirement> = located.into_iter().map(|item| item.value).collect();
     install.sort();
     install.dedup();
-    Packages { install, exclude }
+    Packages { install, exclude, docs, languages, skip_scripts }
 }
 
 fn root(mut fields: Fields<'_>) -> Root {

@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::{Component, Path};
 use std::str::FromStr;
 
+use crate::package::Phase;
+
 /// Says what is wrong and, after a line break, what to do about it.
 pub(super) type Refusal = String;
 
@@ -68,6 +70,24 @@ word!(
     /// A package name, something a package provides, or a path.
     Requirement, check_requirement
 );
+
+/// A language as `%lang` of a spec file has it: `de`, `pt_BR`, `sr@latin`.
+pub(super) fn language(text: &str) -> Result<String, Refusal> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '@' | '.' | '-');
+    if text.is_empty() || text.len() > 64 || !text.chars().all(fine) {
+        return Err(format!("`{text}` is no language\nwrite one such as \"en\" or \"pt_BR\""));
+    }
+    Ok(text.to_owned())
+}
+
+/// A package's script: `NAME %PHASE`.
+pub(super) fn script(text: &str) -> Result<(String, Phase), Refusal> {
+    let (name, phase) = text.split_once(' ').unwrap_or((text, ""));
+    check_requirement(name)?;
+    let phases = Phase::ALL.map(Phase::name).join(", ");
+    let unknown = || format!("`{text}` names no script\nwrite a package's name and one of {phases}");
+    Ok((name.to_owned(), Phase::from_name(phase.trim()).ok_or_else(unknown)?))
+}
 
 fn check_name(text: &str) -> Result<(), Refusal> {
     check_short(text, 32, "-", false)?;

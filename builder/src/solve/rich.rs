@@ -9,7 +9,7 @@ const MAX_DEPTH: usize = 16;
 
 /// A dependency, plain or rich.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Need {
+pub(crate) enum Need {
     Plain(Dependency),
     /// All of them.
     And(Vec<Need>),

@@ -17,6 +17,8 @@ pub struct GroupAdd {
     pub gid: Option<u32>,
     /// `-r`: a number from the system's range.
     pub system: bool,
+    /// `-f`: an existing group is no failure.
+    pub force: bool,
 }
 
 /// A call of `useradd`.
@@ -52,7 +54,7 @@ impl GroupAdd {
             match option {
                 "g" | "gid" => call.gid = Some(value?.parse().ok()?),
                 "r" | "system" => call.system = true,
-                "f" | "force" => {}
+                "f" | "force" => call.force = true,
                 "" => names.push(value?.to_owned()),
                 _ => return None,
             }
