@@ -155,8 +155,7 @@ fn refused<E: std::error::Error>(package: &Installed, refusal: Refusal) -> Rpmdb
     const VERSION: u32 = 1001;
     const RELEASE: u32 = 1002;
     const ARCH: u32 = 1022;
-    let package =
-        format!("{}-{}-{}.{}", text(NAME), text(VERSION), text(RELEASE), text(ARCH));
+    let package = format!("{}-{}-{}.{}", text(NAME), text(VERSION), text(RELEASE), text(ARCH));
     RpmdbError::Package { package, refusal }
 }
 

@@ -48,8 +48,7 @@ pub enum PackageFault {
 pub fn verify(path: &Path, keyring: &Keyring, expected: &Nevra) -> Result<Signer, PackageFault> {
     let mut file = BufReader::with_capacity(128 * 1024, File::open(path)?);
     let headers = RawHeaders::read(&mut file)?;
-    let signatures =
-        header_signatures(&headers.signature()).map_err(PackageFault::Signature)?;
+    let signatures = header_signatures(&headers.signature()).map_err(PackageFault::Signature)?;
     let signer =
         keyring.verify(&signatures, headers.signed_bytes()).map_err(PackageFault::Signature)?;
     // Only now is what the header says worth anything.
@@ -90,9 +89,7 @@ fn check_payload(header: &Header<'_>, mut payload: impl Read) -> Result<(), Pack
 }
 
 fn check_name(header: &Header<'_>, expected: &Nevra) -> Result<(), PackageFault> {
-    let text = |tag| {
-        header.text(tag).map(str::to_owned).ok_or(PackageFault::NoTag(tag))
-    };
+    let text = |tag| header.text(tag).map(str::to_owned).ok_or(PackageFault::NoTag(tag));
     let found = Nevra {
         name: text(header::NAME)?,
         evr: Evr {

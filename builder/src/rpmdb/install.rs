@@ -184,11 +184,7 @@ fn translate_signature(
     Ok(())
 }
 
-fn add_states(
-    header: &Header<'_>,
-    states: &[FileState],
-    added: &mut Added,
-) -> Result<(), Refusal> {
+fn add_states(header: &Header<'_>, states: &[FileState], added: &mut Added) -> Result<(), Refusal> {
     let files = header.strings(BASE_NAMES).count();
     let bytes = match states.len() {
         0 => vec![FileState::Normal as u8; files],

@@ -69,9 +69,8 @@ pub fn assert_same(ours: &str, theirs: &str, what: &str) {
     let lines = ours.lines().zip(theirs.lines()).enumerate();
     for (at, (our, their)) in lines.filter(|(_, (our, their))| our != their) {
         let from = our.bytes().zip(their.bytes()).take_while(|(a, b)| a == b).count();
-        let part = |line: &str| {
-            line.chars().skip(from.saturating_sub(40)).take(160).collect::<String>()
-        };
+        let part =
+            |line: &str| line.chars().skip(from.saturating_sub(40)).take(160).collect::<String>();
         panic!("{what}, line {at}, from {from}:\nours   {}\ntheirs {}", part(our), part(their));
     }
     assert_eq!(ours.lines().count(), theirs.lines().count(), "{what}");
@@ -80,11 +79,8 @@ pub fn assert_same(ours: &str, theirs: &str, what: &str) {
 /// What rpm entered, in its order, with the states it gave the files.
 fn as_rpm_did(database: &Path, rpms: &[PathBuf]) -> Vec<Installed> {
     let sha1 = |headers: &RawHeaders| headers.signature().text(269).unwrap().to_owned();
-    let by_sha1: BTreeMap<String, RawHeaders> = rpms
-        .iter()
-        .map(|rpm| headers(rpm))
-        .map(|headers| (sha1(&headers), headers))
-        .collect();
+    let by_sha1: BTreeMap<String, RawHeaders> =
+        rpms.iter().map(|rpm| headers(rpm)).map(|headers| (sha1(&headers), headers)).collect();
     let blobs = sql(database, "SELECT hex(blob) FROM Packages ORDER BY hnum");
     let installed = blobs.lines().map(|line| {
         let digits = line.as_bytes().chunks(2);
@@ -148,9 +144,8 @@ fn rpm_enters_the_same_of_every_kind_of_package() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let write = |name, fill: fn(&mut rpm::PackageBuilder)| {
-        testing::write(folder.path(), name, fill)
-    };
+    let write =
+        |name, fill: fn(&mut rpm::PackageBuilder)| testing::write(folder.path(), name, fill);
     let rpms = [
         write("kit", fill),
         write("empty", |_| ()),
@@ -189,7 +184,11 @@ fn rpm_enters_the_same_of_a_real_repository() {
 fn answers(root: &Path) -> Vec<(String, String)> {
     let questions: &[&[&str]] = &[
         &["-qa"],
-        &["-qa", "--qf", "%{NEVRA} %{DBINSTANCE} %{INSTALLTIME} %{INSTALLTID} %{SIGMD5} %{INSTALLCOLOR}\n"],
+        &[
+            "-qa",
+            "--qf",
+            "%{NEVRA} %{DBINSTANCE} %{INSTALLTIME} %{INSTALLTID} %{SIGMD5} %{INSTALLCOLOR}\n",
+        ],
         &["-qa", "--qf", "[%{NAME} %{FILENAMES} %{FILESTATES:fstate}\n]"],
         &["-qa", "--qf", "%{NAME} %{HEADERIMMUTABLE:sha1} %{SHA1HEADER} %{RSAHEADER:pgpsig}\n"],
         &["-qa", "--scripts"],
@@ -277,7 +276,10 @@ fn go_on(root: &Path, count: usize) {
     run(rpm(root).args(["-i", "--nosignature"]).arg(more)).unwrap();
     let installed = || run(rpm(root).arg("-qa")).unwrap().lines().count();
     assert_eq!(installed(), count + 1);
+    // dnf asks rpm's settings for the place.
+    fs::write(folder.path().join(".rpmmacros"), "%_dbpath /var/lib/rpm\n").unwrap();
     let dnf = Command::new("dnf")
+        .env("HOME", folder.path())
         .arg(format!("--installroot={}", root.display()))
         .args(["--releasever=3.0", "--setopt=reposdir=/nowhere", "--setopt=cachedir=/cache"])
         .args(["-q", "repoquery", "--installed", "--qf", "%{name}"])

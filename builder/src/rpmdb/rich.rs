@@ -147,7 +147,8 @@ impl<'a> Parser<'a> {
     }
 
     fn operator(&mut self) -> Option<Operator> {
-        let length = self.rest.iter().take_while(|byte| !is_space(**byte) && **byte != b')').count();
+        let length =
+            self.rest.iter().take_while(|byte| !is_space(**byte) && **byte != b')').count();
         let (word, rest) = self.rest.split_at(length);
         self.rest = rest;
         Some(match word {
@@ -168,9 +169,7 @@ fn may_follow(last: Option<Operator>, next: Operator) -> bool {
     match last {
         None => true,
         Some(Operator::If | Operator::Unless) if next == Operator::Else => true,
-        Some(last) => {
-            last == next && matches!(next, Operator::And | Operator::Or | Operator::With)
-        }
+        Some(last) => last == next && matches!(next, Operator::And | Operator::Or | Operator::With),
     }
 }
 
@@ -209,7 +208,18 @@ mod tests {
 
     #[test]
     fn what_is_no_rich_dependency_lists_nothing() {
-        for text in ["a", "(", "()", "(a", "(a or)", "(a or b and c)", "(a xor b)", "(a >= )", "((a and b) with c)", ""] {
+        for text in [
+            "a",
+            "(",
+            "()",
+            "(a",
+            "(a or)",
+            "(a or b and c)",
+            "(a xor b)",
+            "(a >= )",
+            "((a and b) with c)",
+            "",
+        ] {
             assert_eq!(listed(text), "", "{text}");
         }
         assert_eq!(listed(&"(".repeat(100_000)), "");

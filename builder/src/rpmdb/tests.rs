@@ -29,8 +29,10 @@ fn written(packages: &[Installed]) -> Result<Vec<u8>, RpmdbError> {
 #[test]
 fn the_same_packages_give_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
-    let one = package(folder.path(), "one", |builder| testing::file(builder, "/usr/share/one", "1"));
-    let two = package(folder.path(), "two", |builder| testing::file(builder, "/usr/share/two", "2"));
+    let one =
+        package(folder.path(), "one", |builder| testing::file(builder, "/usr/share/one", "1"));
+    let two =
+        package(folder.path(), "two", |builder| testing::file(builder, "/usr/share/two", "2"));
     let packages = [one, two];
     let bytes = written(&packages).unwrap();
     assert!(bytes == written(&packages).unwrap());
@@ -40,7 +42,8 @@ fn the_same_packages_give_the_same_bytes() {
 #[test]
 fn an_installed_header_begins_with_what_was_signed() {
     let folder = tempfile::tempdir().unwrap();
-    let one = package(folder.path(), "one", |builder| testing::file(builder, "/usr/share/one", "1"));
+    let one =
+        package(folder.path(), "one", |builder| testing::file(builder, "/usr/share/one", "1"));
     let stored = install::stored(&one, TRANSACTION, 0).unwrap();
     let (header, stored) = (one.headers.header(), stored.header());
     assert!(stored.index().starts_with(header.index()));
@@ -58,7 +61,10 @@ fn states_must_be_of_the_files_there_are() {
     let folder = tempfile::tempdir().unwrap();
     let mut one = package(folder.path(), "one", |builder| testing::file(builder, "/one", "1"));
     one.states = vec![FileState::NotInstalled];
-    assert_eq!(install::stored(&one, TRANSACTION, 0).unwrap().header().entry(1029).unwrap().data, [2]);
+    assert_eq!(
+        install::stored(&one, TRANSACTION, 0).unwrap().header().entry(1029).unwrap().data,
+        [2]
+    );
     one.states.push(FileState::Normal);
     let error = written(&[one]).unwrap_err();
     let told = matches!(&error, RpmdbError::Package { package, refusal }
@@ -67,15 +73,23 @@ fn states_must_be_of_the_files_there_are() {
 }
 
 #[test]
-fn every_changed_byte_is_an_error_or_another_database() {
+fn no_changed_byte_does_more_than_be_refused_or_entered() {
     let folder = tempfile::tempdir().unwrap();
     let path = testing::write(folder.path(), "one", |builder| testing::file(builder, "/one", "1"));
     let good = std::fs::read(path).unwrap();
+    let mut taken = 0;
     for at in 0..good.len() {
         let mut bytes = good.clone();
         bytes[at] = bytes[at].wrapping_add(if at % 2 == 0 { 1 } else { 0xfe });
-        if let Ok(headers) = RawHeaders::read(&mut bytes.as_slice()) {
-            let _ = written(&[Installed { headers, states: Vec::new() }]);
+        let Ok(headers) = RawHeaders::read(&mut bytes.as_slice()) else {
+            continue;
+        };
+        let package = Installed { headers, states: Vec::new() };
+        if let Ok(stored) = install::stored(&package, TRANSACTION, 0) {
+            index::tables().for_each(|mut table| table.add(1, stored.header()));
+            taken += 1;
         }
     }
+    // What is text, and what pads it, may be anything.
+    assert!((1..good.len()).contains(&taken), "{taken} of {}", good.len());
 }

@@ -103,11 +103,17 @@ mod tests {
     #[test]
     fn a_record_has_types_before_values() {
         let mut out = vec![9; 20];
-        let values =
-            [Value::Null, Value::Integer(1), Value::Integer(-300), Value::Text(b"ab"), Value::Blob(b"")];
+        let values = [
+            Value::Null,
+            Value::Integer(1),
+            Value::Integer(-300),
+            Value::Text(b"ab"),
+            Value::Blob(b""),
+        ];
         encode(&values, &mut out);
         assert_eq!(out, [6, 0, 9, 2, 17, 12, 0xfe, 0xd4, b'a', b'b']);
-        for (number, bytes) in [(127, 1), (128, 2), (-129, 2), (1 << 23, 4), (1 << 31, 6), (1 << 47, 8)]
+        for (number, bytes) in
+            [(127, 1), (128, 2), (-129, 2), (1 << 23, 4), (1 << 31, 6), (1 << 47, 8)]
         {
             assert_eq!(integer_bytes(number), bytes, "{number}");
         }

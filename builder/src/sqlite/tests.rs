@@ -72,7 +72,9 @@ fn check(texts: &[Vec<u8>]) {
 }
 
 fn text(seed: usize, length: usize) -> Vec<u8> {
-    (0..length).map(|at| b'a' + u8::try_from((seed * 31 + at * 7 + seed / 26) % 26).unwrap()).collect()
+    (0..length)
+        .map(|at| b'a' + u8::try_from((seed * 31 + at * 7 + seed / 26) % 26).unwrap())
+        .collect()
 }
 
 #[test]
