@@ -89,7 +89,7 @@ pub struct KeyFile {
 }
 
 /// Which packages an image has.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Packages {
     /// What is asked for, sorted, without repetitions.
     pub install: Vec<Requirement>,
@@ -101,6 +101,8 @@ pub struct Packages {
     pub languages: Option<Vec<String>>,
     /// Scripts that are not run: name of the package, and phase.
     pub skip_scripts: Vec<(String, Phase)>,
+    /// Whether the image has rpm's database of them.
+    pub database: bool,
 }
 
 /// What is done to the tree after the packages are unpacked: overlays in order,

@@ -150,7 +150,7 @@ impl<'s> Fields<'s> {
             Some(Node { value: Value::Boolean(value), .. }) => value,
             Some(node) => {
                 let message = format!("`{key}` must be true or false, not {}", node.value.kind());
-                self.sources.report(&node.at, message, None);
+                self.sources.report(&node.at, message, Some("without quotes"));
                 default
             }
         }

@@ -217,11 +217,12 @@ fn packages(mut fields: Fields<'_>) -> Packages {
     });
     let skipped = fields.texts("skip_scripts", words::script);
     let skip_scripts = skipped.into_iter().map(|item| item.value).collect();
+    let database = fields.switch("database", true);
     fields.finish();
     let mut install: Vec<Requirement> = located.into_iter().map(|item| item.value).collect();
     install.sort();
     install.dedup();
-    Packages { install, exclude, docs, languages, skip_scripts }
+    Packages { install, exclude, docs, languages, skip_scripts, database }
 }
 
 fn root(mut fields: Fields<'_>) -> Root {
