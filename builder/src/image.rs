@@ -19,20 +19,22 @@ use formats::uki_header::UkiHeader;
 use formats::verity::{SALT_BYTES, Superblock, TreeBuilder};
 use formats::{DataSchema, Digest, Slot};
 
-use crate::bundle::{self, Span};
+use crate::bundle;
 use crate::compose::{self, Composed};
 use crate::disk::{self, DiskError};
-use crate::erofs::{self, ErofsImage};
+use crate::erofs;
 use crate::fetch::{self, FetchErrors};
 use crate::guest::{self, GuestError, Tools};
 use crate::initrd;
 use crate::kernel::{self, Kernel, KernelError};
 use crate::keys::Signing;
 use crate::lock::{Lock, LockedPackage};
+use crate::outputs::{self, OutputError};
 use crate::package::{Package, PackageError};
 use crate::progress::{self, Progress, Unit};
 use crate::recipe::{Pattern, Recipe};
 use crate::report;
+use crate::rootfs::{self, RootError, RootImage};
 use crate::staging::Staging;
 use crate::store::Store;
 use crate::tree::{Tree, TreeError};
@@ -71,7 +73,10 @@ pub enum BuildError {
     Guest(#[from] GuestError),
     /// The root file system.
     #[error(transparent)]
-    Erofs(#[from] erofs::ErofsError),
+    Root(#[from] RootError),
+    /// A disk file or an archive.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The UKI.
     #[error(transparent)]
     Stub(#[from] BadStub),
@@ -124,8 +129,12 @@ pub struct Build<'a> {
 pub struct Built {
     /// the image's folder
     pub folder: PathBuf,
-    /// the disk of a new machine
+    /// the disk of a new machine, in the first of the formats
     pub disk: PathBuf,
+    /// the same disk in every format the recipe names
+    pub disks: Vec<PathBuf>,
+    /// the tree as archives
+    pub archives: Vec<PathBuf>,
     /// the update bundle
     pub bundle: PathBuf,
     /// dm-verity root hash
@@ -138,8 +147,7 @@ pub struct Built {
 
 /// The root file system and all that follows from it.
 struct Root {
-    file: File,
-    image: ErofsImage,
+    image: RootImage,
     verity: Vec<u8>,
     verity_file: File,
     root_hash: Digest,
@@ -170,6 +178,7 @@ impl Build<'_> {
         let uki = self.uki(&tree, &kernel, &tools, &root)?;
         let (manifest, manifest_bytes) = self.bundle(&names, &root, &uki, &staging)?;
         self.disk(&names, &manifest, &root, &uki, &tools, time, &staging)?;
+        outputs::archives(self.recipe, &tree, time, &staging)?;
         let documents = report::documents(
             &manifest_bytes,
             self.lock,
@@ -182,8 +191,12 @@ impl Build<'_> {
         let folder = staging
             .publish()
             .map_err(|source| self.failed("move the image to", &self.out.join(&name), source))?;
+        let disks: Vec<_> =
+            outputs::disk_files(self.recipe).map(|file| folder.join(file)).collect();
         Ok(Built {
-            disk: folder.join(report::DISK_FILE),
+            disk: disks.first().cloned().unwrap_or_default(),
+            disks,
+            archives: outputs::archive_files(self.recipe).map(|file| folder.join(file)).collect(),
             bundle: folder.join(self.bundle_name()),
             folder,
             root_hash: root.root_hash,
@@ -248,40 +261,32 @@ impl Build<'_> {
         names: &Names,
         staging: &Staging,
     ) -> Result<Root, BuildError> {
-        let path = staging.scratch("root.erofs");
+        let kind = self.recipe.root.filesystem;
+        let path = staging.scratch("root.img");
         let io = |source| self.failed("write", &path, source);
         let step = self.progress.step("root", 1, Unit::Pieces("file systems"));
         let version = names.version.as_str().as_bytes();
         let uuid = Guid::derived(&[b"root", names.product.as_str().as_bytes(), version]);
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .map_err(io)?;
-        let image = {
-            let mut out = io::BufWriter::with_capacity(1 << 20, &mut file);
-            let written = erofs::write(tree, uuid.uuid_bytes(), time, &mut out);
-            written.map_err(|error| match error {
-                erofs::ErofsError::Write(source) => io(source),
-                other => other.into(),
-            })?
-        };
+        let scratch = staging.scratch("");
+        let options = rootfs::Options { id: uuid, time, scratch: &scratch };
+        let image = rootfs::write(kind, tree, &options, &path)?;
         let superblock = Superblock {
             uuid: Guid::derived(&[b"verity", &uuid.0]),
             data_blocks: image.size_bytes / erofs::BLOCK_BYTES,
             salt: salt(names),
         };
         let mut builder = TreeBuilder::new(superblock);
-        crate::staging::for_each_piece(&file, |piece| builder.update(piece)).map_err(io)?;
+        crate::staging::for_each_piece(&image.file, |piece| builder.update(piece)).map_err(io)?;
         let (root_hash, verity) = builder.finish().map_err(|error| io(io::Error::other(error)))?;
         let verity_path = staging.scratch("root.verity");
         fs::write(&verity_path, &verity).map_err(io)?;
         let verity_file = File::open(&verity_path).map_err(io)?;
         step.advance(1);
-        step.outcome(format!("{}, root hash {root_hash}", progress::bytes(image.size_bytes)));
-        Ok(Root { file, image, verity, verity_file, root_hash })
+        step.outcome(format!(
+            "{kind}, {}, root hash {root_hash}",
+            progress::bytes(image.size_bytes)
+        ));
+        Ok(Root { image, verity, verity_file, root_hash })
     }
 
     fn uki(
@@ -328,17 +333,10 @@ impl Build<'_> {
         let uki_path = staging.scratch("uki.efi");
         fs::write(&uki_path, uki).map_err(io)?;
         let uki_file = File::open(&uki_path).map_err(io)?;
-        let spans: Vec<Span> = root
-            .image
-            .layout
-            .iter()
-            .filter(|extent| matches!(extent.piece, erofs::Piece::File(_)))
-            .map(|extent| Span { offset_bytes: extent.offset_bytes, len_bytes: extent.len_bytes })
-            .collect();
         let scratch = self.out;
         let mut packed = [
             bundle::pack(&uki_file, &[], scratch).map_err(io)?,
-            bundle::pack(&root.file, &spans, scratch).map_err(io)?,
+            bundle::pack(&root.image.file, &root.image.spans, scratch).map_err(io)?,
             bundle::pack(&root.verity_file, &[], scratch).map_err(io)?,
         ];
         let [uki, tree, verity] = [0, 1, 2].map(|at: usize| packed[at].payload.clone());
@@ -397,16 +395,17 @@ impl Build<'_> {
             state: &state,
             header: &header,
             uki,
-            root: &root.file,
+            root: &root.image.file,
             verity: &root.verity,
             time,
         };
         let gpt = disk::layout(&self.sizes(), &seed(manifest));
-        let path = staging.path(report::DISK_FILE);
+        let path = outputs::raw_disk(self.recipe, staging);
         disk::write(&gpt, &contents, &path).map_err(|error| match error {
             DiskError::Io(source) => self.failed("write", &path, source),
             other => other.into(),
         })?;
+        outputs::disks(self.recipe, &path, &seed(manifest), staging)?;
         step.advance(1);
         step.outcome(format!(
             "{}, {} partitions",

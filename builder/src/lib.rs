@@ -28,6 +28,7 @@ pub mod presets;
 pub mod tree;
 pub mod users;
 // the image: boot, disk, bundle
+pub mod archive;
 pub mod bundle;
 pub mod disk;
 pub mod esp;
@@ -37,6 +38,8 @@ pub mod initrd;
 pub mod kernel;
 pub mod keys;
 pub mod modules;
+pub mod outputs;
 pub mod report;
+pub mod rootfs;
 pub mod staging;
 pub mod uki;
