@@ -92,8 +92,8 @@ impl Making<'_> {
                     Ok(())
                 }
             },
-            Node::CharDevice(major, minor) => self.node(path, &format!("c {major} {minor}")),
-            Node::BlockDevice(major, minor) => self.node(path, &format!("b {major} {minor}")),
+            Node::CharDevice(major, minor) => self.device(path, 'c', *major, *minor),
+            Node::BlockDevice(major, minor) => self.device(path, 'b', *major, *minor),
             Node::Fifo => self.node(path, "p"),
         }
     }
@@ -103,6 +103,29 @@ impl Making<'_> {
         let Some((parent, name)) = path.split() else { return Ok(()) };
         let (parent, name) = (quoted(&parent, parent.as_str())?, quoted(path, name)?);
         let _ = writeln!(self.script, "cd {parent}\nmknod {name} {what}\ncd /");
+        Ok(())
+    }
+
+    /// debugfs takes minor numbers of 16 bits only; the inode's second word has
+    /// larger ones, as Linux' `new_encode_dev` packs them.
+    fn device(
+        &mut self,
+        path: &TreePath,
+        kind: char,
+        major: u32,
+        minor: u32,
+    ) -> Result<(), RootError> {
+        if major > 0xfff || minor > 0xf_ffff {
+            let what = format!("the device number {major}, {minor}");
+            return Err(RootError::Unstorable { path: path.clone(), what, kind: FileSystem::Ext4 });
+        }
+        if minor <= u16::MAX.into() {
+            return self.node(path, &format!("{kind} {major} {minor}"));
+        }
+        self.node(path, &format!("{kind} 0 0"))?;
+        let packed = (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12);
+        let name = quoted(path, path.as_str())?;
+        let _ = writeln!(self.script, "sif {name} block[1] {packed}");
         Ok(())
     }
 

@@ -23,14 +23,10 @@ pub fn write(tree: &Tree, options: &Options<'_>, path: &Path) -> Result<(), Root
     Archive::stream_tar(tree, &mut out)?;
     let mut tar: File = out.into_inner().map_err(|error| failed(error.into_error()))?;
     tar.seek(SeekFrom::Start(0)).map_err(failed)?;
-    // it takes nothing of the root from the tar
+    // it takes nothing of the root directory from the tar
     let root = &tree.inode(InodeId::ROOT).meta;
     let done = tool(TOOL)
         .args(["-quiet", "-no-progress", "-exit-on-error", "-comp", "gzip", "-mem", MEMORY])
-        .arg("-mkfs-time")
-        .arg(options.time.to_string())
-        .arg("-root-time")
-        .arg(root.mtime.to_string())
         .arg("-root-mode")
         .arg(format!("{:o}", root.mode))
         .arg("-root-uid")
@@ -38,6 +34,9 @@ pub fn write(tree: &Tree, options: &Options<'_>, path: &Path) -> Result<(), Root
         .arg("-root-gid")
         .arg(root.gid.to_string())
         .arg(path)
+        // The file system's time and the root's: version 4.5 forgets
+        // -root-time. No file is later, which it would change.
+        .env("SOURCE_DATE_EPOCH", options.time.to_string())
         .stdin(Stdio::from(tar))
         .output()
         .map_err(|source| RootError::NoTool {
