@@ -4,6 +4,11 @@
 //! root-b-verity · data`, each at a multiple of 1 MiB. The release goes to slot
 //! a as pending; slot b is empty.
 
+mod data;
+pub mod format;
+mod qcow2;
+mod vhdx;
+
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;

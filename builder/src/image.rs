@@ -19,20 +19,22 @@ use formats::uki_header::UkiHeader;
 use formats::verity::{SALT_BYTES, Superblock, TreeBuilder};
 use formats::{DataSchema, Digest, Slot};
 
-use crate::bundle::{self, Span};
-use crate::compose::{self, Composed};
+use crate::bundle;
+use crate::compose::{self, Composed, InstalledPackage};
 use crate::disk::{self, DiskError};
-use crate::erofs::{self, ErofsImage};
+use crate::erofs;
 use crate::fetch::{self, FetchErrors};
 use crate::guest::{self, GuestError, Tools};
 use crate::initrd;
 use crate::kernel::{self, Kernel, KernelError};
 use crate::keys::Signing;
 use crate::lock::{Lock, LockedPackage, Unaccepted};
+use crate::outputs::{self, OutputError};
 use crate::package::{Package, PackageError};
 use crate::progress::{self, Progress, Unit};
 use crate::recipe::{Pattern, Recipe};
 use crate::report;
+use crate::rootfs::{self, RootError, RootImage};
 use crate::rpmdb::{self, Installed, RpmdbError, Transaction};
 use crate::staging::Staging;
 use crate::store::Store;
@@ -83,7 +85,10 @@ pub enum BuildError {
     Rpmdb(#[from] RpmdbError<PackageError>),
     /// The root file system.
     #[error(transparent)]
-    Erofs(#[from] erofs::ErofsError),
+    Root(#[from] RootError),
+    /// A disk file or an archive.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The UKI.
     #[error(transparent)]
     Stub(#[from] BadStub),
@@ -136,8 +141,12 @@ pub struct Build<'a> {
 pub struct Built {
     /// the image's folder
     pub folder: PathBuf,
-    /// the disk of a new machine
+    /// the disk of a new machine, in the first of the formats
     pub disk: PathBuf,
+    /// the same disk in every format the recipe names
+    pub disks: Vec<PathBuf>,
+    /// the tree as archives
+    pub archives: Vec<PathBuf>,
     /// the update bundle
     pub bundle: PathBuf,
     /// dm-verity root hash
@@ -153,8 +162,7 @@ pub struct Built {
 
 /// The root file system and all that follows from it.
 struct Root {
-    file: File,
-    image: ErofsImage,
+    image: RootImage,
     verity: Vec<u8>,
     verity_file: File,
     root_hash: Digest,
@@ -178,7 +186,7 @@ impl Build<'_> {
         let staging = Staging::new(self.out, &name)
             .map_err(|source| self.failed("make a folder in", self.out, source))?;
         if self.recipe.packages.database {
-            self.package_database(&mut tree, time, &staging)?;
+            self.package_database(&mut tree, &composed.installed, time, &staging)?;
         }
         let kernel = kernel::gather(&tree, self.recipe)?;
         let exclude: Vec<&str> = self.recipe.root.exclude.iter().map(Pattern::as_str).collect();
@@ -188,6 +196,7 @@ impl Build<'_> {
         let uki = self.uki(&tree, &kernel, &tools, &root)?;
         let (manifest, manifest_bytes) = self.bundle(&names, &root, &uki, &staging)?;
         self.disk(&names, &manifest, &root, &uki, &tools, time, &staging)?;
+        outputs::archives(self.recipe, &tree, time, &staging)?;
         let documents = report::documents(
             &manifest_bytes,
             self.lock,
@@ -200,8 +209,12 @@ impl Build<'_> {
         let folder = staging
             .publish()
             .map_err(|source| self.failed("move the image to", &self.out.join(&name), source))?;
+        let disks: Vec<_> =
+            outputs::disk_files(self.recipe).map(|file| folder.join(file)).collect();
         Ok(Built {
-            disk: folder.join(report::DISK_FILE),
+            disk: disks.first().cloned().unwrap_or_default(),
+            disks,
+            archives: outputs::archive_files(self.recipe).map(|file| folder.join(file)).collect(),
             bundle: folder.join(self.bundle_name()),
             folder,
             root_hash: root.root_hash,
@@ -272,21 +285,16 @@ impl Build<'_> {
     fn package_database(
         &self,
         tree: &mut Tree,
+        installed: &[InstalledPackage],
         time: u64,
         staging: &Staging,
     ) -> Result<(), BuildError> {
         let path = staging.scratch("rpmdb.sqlite");
         let io = |source| self.failed("write", &path, source);
-        // The order compose works in; every file is as its package has it.
-        let mut order: Vec<&LockedPackage> = self.lock.packages.iter().collect();
-        order.sort_by_key(|package| match package.name.as_str() {
-            "filesystem" => 0,
-            "setup" => 1,
-            _ => 2,
-        });
-        let packages = order.into_iter().map(|locked| {
+        let packages = installed.iter().map(|one| {
+            let locked = &self.lock.packages[one.package];
             let headers = Package::headers(&self.store.blob_path(&locked.sha256))?;
-            Ok::<_, PackageError>(Installed { headers, states: Vec::new() })
+            Ok::<_, PackageError>(Installed { headers, states: one.states.clone() })
         });
         let transaction = Transaction::new(time, self.recipe.arch.as_str());
         let file = io::BufWriter::with_capacity(1 << 20, File::create(&path).map_err(io)?);
@@ -306,40 +314,32 @@ impl Build<'_> {
         names: &Names,
         staging: &Staging,
     ) -> Result<Root, BuildError> {
-        let path = staging.scratch("root.erofs");
+        let kind = self.recipe.root.filesystem;
+        let path = staging.scratch("root.img");
         let io = |source| self.failed("write", &path, source);
         let step = self.progress.step("root", 1, Unit::Pieces("file systems"));
         let version = names.version.as_str().as_bytes();
         let uuid = Guid::derived(&[b"root", names.product.as_str().as_bytes(), version]);
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .map_err(io)?;
-        let image = {
-            let mut out = io::BufWriter::with_capacity(1 << 20, &mut file);
-            let written = erofs::write(tree, uuid.uuid_bytes(), time, &mut out);
-            written.map_err(|error| match error {
-                erofs::ErofsError::Write(source) => io(source),
-                other => other.into(),
-            })?
-        };
+        let scratch = staging.scratch("");
+        let options = rootfs::Options { id: uuid, time, scratch: &scratch };
+        let image = rootfs::write(kind, tree, &options, &path)?;
         let superblock = Superblock {
             uuid: Guid::derived(&[b"verity", &uuid.0]),
             data_blocks: image.size_bytes / erofs::BLOCK_BYTES,
             salt: salt(names),
         };
         let mut builder = TreeBuilder::new(superblock);
-        crate::staging::for_each_piece(&file, |piece| builder.update(piece)).map_err(io)?;
+        crate::staging::for_each_piece(&image.file, |piece| builder.update(piece)).map_err(io)?;
         let (root_hash, verity) = builder.finish().map_err(|error| io(io::Error::other(error)))?;
         let verity_path = staging.scratch("root.verity");
         fs::write(&verity_path, &verity).map_err(io)?;
         let verity_file = File::open(&verity_path).map_err(io)?;
         step.advance(1);
-        step.outcome(format!("{}, root hash {root_hash}", progress::bytes(image.size_bytes)));
-        Ok(Root { file, image, verity, verity_file, root_hash })
+        step.outcome(format!(
+            "{kind}, {}, root hash {root_hash}",
+            progress::bytes(image.size_bytes)
+        ));
+        Ok(Root { image, verity, verity_file, root_hash })
     }
 
     fn uki(
@@ -386,17 +386,10 @@ impl Build<'_> {
         let uki_path = staging.scratch("uki.efi");
         fs::write(&uki_path, uki).map_err(io)?;
         let uki_file = File::open(&uki_path).map_err(io)?;
-        let spans: Vec<Span> = root
-            .image
-            .layout
-            .iter()
-            .filter(|extent| matches!(extent.piece, erofs::Piece::File(_)))
-            .map(|extent| Span { offset_bytes: extent.offset_bytes, len_bytes: extent.len_bytes })
-            .collect();
         let scratch = self.out;
         let mut packed = [
             bundle::pack(&uki_file, &[], scratch).map_err(io)?,
-            bundle::pack(&root.file, &spans, scratch).map_err(io)?,
+            bundle::pack(&root.image.file, &root.image.spans, scratch).map_err(io)?,
             bundle::pack(&root.verity_file, &[], scratch).map_err(io)?,
         ];
         let [uki, tree, verity] = [0, 1, 2].map(|at: usize| packed[at].payload.clone());
@@ -455,16 +448,17 @@ impl Build<'_> {
             state: &state,
             header: &header,
             uki,
-            root: &root.file,
+            root: &root.image.file,
             verity: &root.verity,
             time,
         };
         let gpt = disk::layout(&self.sizes(), &seed(manifest));
-        let path = staging.path(report::DISK_FILE);
+        let path = outputs::raw_disk(self.recipe, staging);
         disk::write(&gpt, &contents, &path).map_err(|error| match error {
             DiskError::Io(source) => self.failed("write", &path, source),
             other => other.into(),
         })?;
+        outputs::disks(self.recipe, &path, &seed(manifest), staging)?;
         step.advance(1);
         step.outcome(format!(
             "{}, {} partitions",

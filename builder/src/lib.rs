@@ -31,6 +31,7 @@ mod sqlite;
 pub mod tree;
 pub mod users;
 // the image: boot, disk, bundle
+pub mod archive;
 pub mod bundle;
 pub mod disk;
 pub mod esp;
@@ -40,6 +41,8 @@ pub mod initrd;
 pub mod kernel;
 pub mod keys;
 pub mod modules;
+pub mod outputs;
 pub mod report;
+pub mod rootfs;
 pub mod staging;
 pub mod uki;

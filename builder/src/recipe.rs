@@ -15,8 +15,11 @@ use std::time::Duration;
 
 use formats::{Digest, Hasher};
 
+use crate::archive::Archive;
 use crate::diagnose::Problems;
+use crate::disk::format::DiskFormat;
 use crate::package::Phase;
+use crate::rootfs::FileSystem;
 pub use words::{
     Arch, Fingerprint, ImageName, ImagePath, ImageVersion, Mode, ModuleName, Pattern, Product,
     RepositoryId, Requirement,
@@ -49,7 +52,7 @@ pub struct Recipe {
     pub health: Health,
     /// Paths below `/etc` that live on across versions.
     pub persist: Vec<ImagePath>,
-    /// Sizes of the partitions.
+    /// Sizes of the partitions, and kinds of disk file.
     pub disk: Disk,
 }
 
@@ -115,6 +118,10 @@ pub struct Root {
     pub overlay: Vec<PathBuf>,
     /// Single files and links.
     pub files: Vec<RootFile>,
+    /// What the tree is written as.
+    pub filesystem: FileSystem,
+    /// What else it is handed over as, sorted, without repetitions.
+    pub archives: Vec<Archive>,
 }
 
 /// A file or link that the recipe itself writes.
@@ -173,8 +180,8 @@ pub struct Health {
     pub tries: u8,
 }
 
-/// Sizes of the partitions, in MiB.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Sizes of the partitions, in MiB, and the files the disk is handed over as.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
     /// EFI system partition.
     pub esp_mib: u32,
@@ -186,6 +193,8 @@ pub struct Disk {
     pub verity_mib: u32,
     /// The data partition as built; it grows on first boot.
     pub data_mib: u32,
+    /// Kinds of disk file, sorted, without repetitions; at least one.
+    pub formats: Vec<DiskFormat>,
 }
 
 impl Recipe {

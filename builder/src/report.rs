@@ -6,8 +6,6 @@ use formats::gpt::Gpt;
 use crate::disk;
 use crate::lock::Lock;
 
-/// The disk of a new machine.
-pub const DISK_FILE: &str = "disk.raw";
 /// The manifest as it was signed.
 pub const MANIFEST_FILE: &str = "manifest.json";
 /// One package a line.

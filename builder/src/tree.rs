@@ -481,6 +481,8 @@ fn missing(here: InodeId, name: String, todo: &[String], path: &str) -> Result<W
 }
 
 #[cfg(test)]
+pub mod judging;
+#[cfg(test)]
 pub mod testing;
 #[cfg(test)]
 mod tests;

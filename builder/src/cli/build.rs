@@ -17,9 +17,10 @@ use super::{Global, StoreArgs, ToolsArgs};
 /// before anything is unpacked. Refuses a lock that does not fit the recipe any
 /// more; lock it again then.
 ///
-/// Makes `DIR/NAME-VERSION/` with disk.raw (the disk of a new machine),
-/// NAME_VERSION.bundle (the signed update), manifest.json, packages.txt and
-/// layout.txt. The folder appears whole or not at all. Needs no root, no mount
+/// Makes `DIR/NAME-VERSION/` with the disk of a new machine (disk.raw, or the
+/// formats the recipe names: disk.vhdx, disk-fixed.vhdx, disk.qcow2), the tree
+/// as root.tar or root.oci.tar where the recipe asks for it, NAME_VERSION.bundle
+/// (the signed update), manifest.json, packages.txt and layout.txt. The folder appears whole or not at all. Needs no root, no mount
 /// and no loop device.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -70,7 +71,12 @@ impl Build {
             println!("{}", serde_json::to_string(&built)?);
             return Ok(());
         }
-        println!("disk    {}", built.disk.display());
+        for disk in &built.disks {
+            println!("disk    {}", disk.display());
+        }
+        for archive in &built.archives {
+            println!("tree    {}", archive.display());
+        }
         println!("bundle  {}", built.bundle.display());
         println!("root    {}", built.root_hash);
         for scriptlet in &built.scriptlets_not_run {

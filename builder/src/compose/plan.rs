@@ -9,6 +9,7 @@ use std::fmt;
 use super::Options;
 use super::links::Links;
 use crate::package::{FileDigest, FileKind, Package, PackageFile};
+pub use crate::rpmdb::FileState;
 use crate::tree::{Node, Tree, TreePath};
 
 /// `%_transaction_color` of the processors there are: elf32 and elf64.
@@ -49,18 +50,6 @@ impl Action {
             _ => FileState::Normal,
         }
     }
-}
-
-/// `rpmfileState`, with rpm's own numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum FileState {
-    /// It is there, or another package's in its place.
-    Normal = 0,
-    /// It was left out.
-    NotInstalled = 2,
-    /// One of another ELF class is in its place.
-    WrongColor = 4,
 }
 
 /// One name, two different files.

@@ -13,7 +13,10 @@ use super::{
     Boot, Disk, Health, KeyFile, Packages, Recipe, Repository, RepositoryPlace, Root, RootContent,
     RootFile, Stub,
 };
+use crate::archive::Archive;
 use crate::diagnose::Problems;
+use crate::disk::format::DiskFormat;
+use crate::rootfs::FileSystem;
 
 /// Keys are small; a path given by mistake may not be.
 const MAX_KEY_BYTES: u64 = 1 << 20;
@@ -243,8 +246,26 @@ fn root(mut fields: Fields<'_>) -> Root {
         }
         files.push(file);
     }
+    let filesystem = fields.optional("filesystem", FileSystem::from_str);
+    let archives = sorted(&mut fields, "archives", Archive::from_str);
     fields.finish();
-    Root { exclude: exclude.into_iter().map(|item| item.value).collect(), overlay, files }
+    Root {
+        exclude: exclude.into_iter().map(|item| item.value).collect(),
+        overlay,
+        files,
+        filesystem: filesystem.map_or_else(FileSystem::default, |kind| kind.value),
+        archives,
+    }
+}
+
+/// The words of the list `key`, sorted, each once.
+fn sorted<T: Ord>(
+    fields: &mut Fields<'_>,
+    key: &'static str,
+    parse: impl FnMut(&str) -> Result<T, String>,
+) -> Vec<T> {
+    let words = fields.texts(key, parse).into_iter().map(|item| item.value);
+    words.collect::<std::collections::BTreeSet<T>>().into_iter().collect()
 }
 
 fn overlay_folder(sources: &mut Sources, item: &Located<String>) -> Option<PathBuf> {
@@ -358,6 +379,7 @@ fn disk(mut fields: Fields<'_>) -> Disk {
         root_mib: fields.number("root_mib", 8..=65536, 512),
         data_mib: fields.number("data_mib", 16..=1_048_576, 64),
         verity_mib: 0,
+        formats: sorted(&mut fields, "formats", DiskFormat::from_str),
     };
     let needed = disk.root_mib.div_ceil(BLOCKS_PER_HASH_BLOCK) + 1;
     let verity = fields.node("verity_mib");
@@ -368,5 +390,6 @@ fn disk(mut fields: Fields<'_>) -> Disk {
         fields.sources.report(&at, message, Some(&format!("at least {needed} is needed")));
     }
     fields.finish();
-    Disk { verity_mib, ..disk }
+    let formats = if disk.formats.is_empty() { vec![DiskFormat::Raw] } else { disk.formats };
+    Disk { verity_mib, formats, ..disk }
 }

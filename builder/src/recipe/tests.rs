@@ -18,8 +18,17 @@ fn a_small_recipe_has_sane_defaults() {
     assert_eq!(recipe.health.timeout.as_secs(), 60);
     assert_eq!(recipe.health.tries, 3);
     assert_eq!(recipe.boot.init.as_str(), "/sbin/init");
-    let disk = Disk { esp_mib: 8, uki_mib: 64, root_mib: 512, verity_mib: 16, data_mib: 64 };
+    let disk = Disk {
+        esp_mib: 8,
+        uki_mib: 64,
+        root_mib: 512,
+        verity_mib: 16,
+        data_mib: 64,
+        formats: vec![crate::disk::format::DiskFormat::Raw],
+    };
     assert_eq!(recipe.disk, disk);
+    assert_eq!(recipe.root.filesystem, crate::rootfs::FileSystem::Erofs);
+    assert!(recipe.root.archives.is_empty());
 }
 
 #[test]
