@@ -7,6 +7,7 @@ mod completions;
 mod keys;
 mod lock;
 mod man;
+mod store;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ Exit codes:
 
 Environment:
   SLIPWAY_STORE   folder of downloaded and derived files (see --store)
+  SLIPWAY_STORE_MAX   how large the store may be after a build, as 20GiB
   SLIPWAY_TOOLS   folder of slipway's own boot programs (see --tools)
   HTTPS_PROXY, HTTP_PROXY, NO_PROXY   as usual";
 
@@ -78,6 +80,7 @@ enum Command {
     Lock(lock::Lock),
     Build(build::Build),
     Keys(keys::Keys),
+    Store(store::Store),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -141,6 +144,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Lock(command) => command.run(&cli.global),
         Command::Build(command) => command.run(&cli.global),
         Command::Keys(command) => command.run(),
+        Command::Store(command) => command.run(&cli.global),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
     }

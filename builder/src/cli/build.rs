@@ -56,6 +56,7 @@ impl Build {
         lock.check_tools(&tools, &path)?;
         let signing = Signing::load(&self.keys)?;
         let store = self.store.open()?;
+        let limit = store.limit()?;
         let built = image::Build {
             recipe: &recipe,
             lock: &lock,
@@ -66,6 +67,7 @@ impl Build {
             progress: &progress,
         }
         .run()?;
+        super::store::apply_limit(&store, limit, &progress);
         if global.json {
             println!("{}", serde_json::to_string(&built)?);
             return Ok(());

@@ -14,6 +14,7 @@ use super::{
     RootFile, Stub,
 };
 use crate::diagnose::Problems;
+use crate::location::without_password;
 
 /// Keys are small; a path given by mistake may not be.
 const MAX_KEY_BYTES: u64 = 1 << 20;
@@ -111,6 +112,8 @@ fn repository(mut fields: Fields<'_>) -> Option<Repository> {
     let id = fields.required("id", "\"base\"", FromStr::from_str);
     let url = fields.required("url", "\"https://…\"", |text| Ok(text.to_owned()));
     let place = url.as_ref().and_then(|url| repository_place(fields.sources, url));
+    let mirrors = fields.texts("mirrors", |text| Ok(text.to_owned()));
+    let mirrors = mirrors.iter().filter_map(|url| repository_place(fields.sources, url)).collect();
     let nodes = fields.list("keys");
     if nodes.is_empty() {
         fields.missing("keys", "[\"../keys/NAME\"]: metadata and packages must be signed");
@@ -123,8 +126,9 @@ fn repository(mut fields: Fields<'_>) -> Option<Repository> {
     fields.finish();
     Some(Repository {
         id: id?.value,
-        url: url?.value,
+        url: without_password(&url?.value),
         place: place?,
+        mirrors,
         keys: (count > 0 && keys.len() == count).then_some(keys)?,
         only,
     })
