@@ -4,6 +4,7 @@
 
 mod document;
 mod fields;
+mod flat;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use formats::{Digest, Hasher};
 
 use crate::diagnose::Problems;
+pub use flat::FlatRecipe;
 pub use words::{
     Arch, Fingerprint, ImageName, ImagePath, ImageVersion, Mode, ModuleName, Pattern, Product,
     RepositoryId, Requirement,
@@ -50,6 +52,8 @@ pub struct Recipe {
     pub persist: Vec<ImagePath>,
     /// Sizes of the partitions.
     pub disk: Disk,
+    /// All of it as one file and what belongs beside it.
+    pub flat: FlatRecipe,
 }
 
 /// A repository of packages.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::document::{Node, Sources, Value};
 use super::fields::{Fields, Located, parsed};
+use super::flat::{FlatRecipe, flatten};
 use super::words::{Arch, Fingerprint, ImageName, Mode, Pattern, Product, Requirement};
 use super::{
     Boot, Disk, Health, KeyFile, Packages, Recipe, Repository, RepositoryPlace, Root, RootContent,
@@ -30,7 +31,9 @@ pub(super) fn recipe(path: &Path) -> Result<Recipe, Problems> {
         // What a broken file seems to lack would only distract.
         return Err(Problems::new(sources.problems));
     }
+    let flat = flatten(&table, &sources);
     let recipe = whole(Fields::new(&mut sources, table, None, "the recipe"), path);
+    let recipe = recipe.map(|recipe| Recipe { flat, ..recipe });
     Problems::none_or(sources.problems, recipe)
 }
 
@@ -64,6 +67,7 @@ fn whole(mut fields: Fields<'_>, path: &Path) -> Option<Recipe> {
         health,
         persist,
         disk,
+        flat: FlatRecipe::default(),
     })
 }
 
