@@ -10,7 +10,6 @@ use std::sync::Mutex;
 use formats::archive;
 use formats::block::BLOCK_BYTES;
 use formats::chunks::{Chunk, ChunkTable};
-use formats::dsse;
 use formats::manifest::{Manifest, Payload};
 use formats::{Digest, Hasher};
 
@@ -177,7 +176,7 @@ pub fn write(
     out: &mut File,
 ) -> io::Result<Vec<u8>> {
     let manifest_bytes = manifest.encode();
-    let signatures = dsse::encode(&[signing.sign_manifest(&manifest_bytes)]);
+    let signatures = signing.signatures(&manifest_bytes);
     let mut tar = tar::Builder::new(BufWriter::new(out));
     append(&mut tar, archive::MARKER, archive::MARKER_CONTENT)?;
     append(&mut tar, "manifest.json", &manifest_bytes)?;

@@ -3,10 +3,14 @@
 //! struct with a `run` in a module of its own.
 
 mod build;
+mod compare;
 mod completions;
 mod keys;
 mod lock;
 mod man;
+mod rebuild;
+mod store;
+mod vendor;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,7 +45,10 @@ Exit codes:
 
 Environment:
   SLIPWAY_STORE   folder of downloaded and derived files (see --store)
+  SLIPWAY_STORE_MAX   how large the store may be after a build, as 20GiB
   SLIPWAY_TOOLS   folder of slipway's own boot programs (see --tools)
+  SLIPWAY_CA_FILE a certificate authority to trust besides the system's (PEM)
+  SSL_CERT_FILE   authorities to trust instead of the system's
   HTTPS_PROXY, HTTP_PROXY, NO_PROXY   as usual";
 
 /// Composes signed appliance images from TOML recipes.
@@ -78,6 +85,10 @@ enum Command {
     Lock(lock::Lock),
     Build(build::Build),
     Keys(keys::Keys),
+    Store(store::Store),
+    Vendor(vendor::Vendor),
+    Rebuild(rebuild::Rebuild),
+    Compare(compare::Compare),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -141,6 +152,10 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Lock(command) => command.run(&cli.global),
         Command::Build(command) => command.run(&cli.global),
         Command::Keys(command) => command.run(),
+        Command::Store(command) => command.run(&cli.global),
+        Command::Vendor(command) => command.run(&cli.global),
+        Command::Rebuild(command) => command.run(&cli.global),
+        Command::Compare(command) => command.run(&cli.global),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
     }

@@ -26,6 +26,7 @@ use crate::erofs;
 use crate::fetch::{self, FetchErrors};
 use crate::guest::{self, GuestError, Tools};
 use crate::initrd;
+use crate::inputs::{self, InputsError};
 use crate::kernel::{self, Kernel, KernelError};
 use crate::keys::Signing;
 use crate::lock::{Lock, LockedPackage, Unaccepted};
@@ -89,6 +90,9 @@ pub enum BuildError {
     /// A disk file or an archive.
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// What the image is built from cannot be written beside it.
+    #[error(transparent)]
+    Inputs(#[from] InputsError),
     /// The UKI.
     #[error(transparent)]
     Stub(#[from] BadStub),
@@ -206,6 +210,7 @@ impl Build<'_> {
             let path = staging.path(file);
             fs::write(&path, bytes).map_err(|source| self.failed("write", &path, source))?;
         }
+        inputs::write_archive(self.recipe, self.lock, &staging.path(report::INPUTS_FILE))?;
         let folder = staging
             .publish()
             .map_err(|source| self.failed("move the image to", &self.out.join(&name), source))?;

@@ -19,6 +19,7 @@ pub mod signature;
 pub mod solve;
 pub mod store;
 pub mod unfinished;
+pub mod vendor;
 // the tree: packages to a root file system
 pub mod compose;
 pub mod erofs;
@@ -33,15 +34,18 @@ pub mod users;
 // the image: boot, disk, bundle
 pub mod archive;
 pub mod bundle;
+pub mod compare_images;
 pub mod disk;
 pub mod esp;
 pub mod guest;
 pub mod image;
 pub mod initrd;
+pub mod inputs;
 pub mod kernel;
 pub mod keys;
 pub mod modules;
 pub mod outputs;
+pub mod rebuild;
 pub mod report;
 pub mod rootfs;
 pub mod staging;

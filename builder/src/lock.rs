@@ -284,9 +284,14 @@ impl Lock {
     }
 
     /// Where the lock of `recipe` is kept: `images/<name>/lock.toml` beside
-    /// the folder of recipes.
+    /// the folder of recipes. A recipe that is called `recipe.toml` and has a
+    /// `lock.toml` beside it was vendored together with that.
     #[must_use]
     pub fn default_path(recipe: &Recipe) -> PathBuf {
+        let beside = recipe.path.with_file_name("lock.toml");
+        if recipe.path.ends_with("recipe.toml") && beside.exists() {
+            return beside;
+        }
         let recipes = recipe.path.parent().unwrap_or(Path::new(""));
         // Without `..` where the path itself says what is above.
         let above = match recipes.components().next_back() {

@@ -4,6 +4,7 @@
 
 mod document;
 mod fields;
+mod flat;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use crate::diagnose::Problems;
 use crate::disk::format::DiskFormat;
 use crate::package::Phase;
 use crate::rootfs::FileSystem;
+pub use flat::FlatRecipe;
 pub use words::{
     Arch, Fingerprint, ImageName, ImagePath, ImageVersion, Mode, ModuleName, Pattern, Product,
     RepositoryId, Requirement,
@@ -54,6 +56,8 @@ pub struct Recipe {
     pub persist: Vec<ImagePath>,
     /// Sizes of the partitions, and kinds of disk file.
     pub disk: Disk,
+    /// All of it as one file and what belongs beside it.
+    pub flat: FlatRecipe,
 }
 
 /// A repository of packages.
@@ -61,10 +65,12 @@ pub struct Recipe {
 pub struct Repository {
     /// Its short name.
     pub id: RepositoryId,
-    /// The address as written, which is what the lock holds.
+    /// The address as written, without a password: what the lock holds.
     pub url: String,
     /// Where that is.
     pub place: RepositoryPlace,
+    /// Where the same files are as well, the preferred first.
+    pub mirrors: Vec<RepositoryPlace>,
     /// The keys that its metadata and packages must be signed by.
     pub keys: Vec<KeyFile>,
     /// If not empty, only packages of these names are taken from it.
@@ -78,6 +84,8 @@ pub enum RepositoryPlace {
     Http(String),
     /// A folder of this machine.
     Folder(PathBuf),
+    /// A URL that must not be asked; see [`Recipe::go_offline`].
+    Offline(String),
 }
 
 /// A file of OpenPGP public keys.
@@ -201,6 +209,18 @@ impl Recipe {
     /// Reads the recipe at `path`, all it extends and all keys it names.
     pub fn load(path: &Path) -> Result<Self, Problems> {
         read::recipe(path)
+    }
+
+    /// Takes every server out of it: what is not at hand is then an error that
+    /// names it, and no connection is ever opened.
+    pub fn go_offline(&mut self) {
+        for repository in &mut self.repositories {
+            let url = repository.url.clone();
+            if matches!(repository.place, RepositoryPlace::Http(_)) {
+                repository.place = RepositoryPlace::Offline(url);
+            }
+            repository.mirrors.retain(|place| !matches!(place, RepositoryPlace::Http(_)));
+        }
     }
 
     /// Digest of everything that decides which packages are chosen: the

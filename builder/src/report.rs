@@ -13,9 +13,14 @@ pub const PACKAGES_FILE: &str = "packages.txt";
 /// One partition a line.
 pub const LAYOUT_FILE: &str = "layout.txt";
 
+/// The lock it was built from.
+pub const LOCK_FILE: &str = "lock.toml";
+/// All it was built from, to build it again.
+pub const INPUTS_FILE: &str = "inputs.tar";
+
 /// Names and contents of the documents.
 #[must_use]
-pub fn documents(manifest: &[u8], lock: &Lock, gpt: &Gpt) -> [(&'static str, Vec<u8>); 3] {
+pub fn documents(manifest: &[u8], lock: &Lock, gpt: &Gpt) -> [(&'static str, Vec<u8>); 4] {
     let packages: String = lock
         .packages
         .iter()
@@ -24,6 +29,7 @@ pub fn documents(manifest: &[u8], lock: &Lock, gpt: &Gpt) -> [(&'static str, Vec
     [
         (MANIFEST_FILE, manifest.to_vec()),
         (PACKAGES_FILE, packages.into_bytes()),
+        (LOCK_FILE, lock.to_string().into_bytes()),
         (LAYOUT_FILE, disk::describe(gpt).into_bytes()),
     ]
 }

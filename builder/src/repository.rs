@@ -54,6 +54,15 @@ pub enum RepositoryFault {
         /// Why.
         source: SignatureError,
     },
+    /// A mirror has metadata from before what was seen already.
+    #[error(
+        "{address} is older than what this store has seen of the repository: the mirror lags \
+         behind, or somebody holds updates back"
+    )]
+    Older {
+        /// The mirror's `repomd.xml`.
+        address: String,
+    },
     /// A file is not what the signed list says, or cannot be stored.
     #[error("cannot take {file}")]
     Store {

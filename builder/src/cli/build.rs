@@ -7,6 +7,7 @@ use slipway::image;
 use slipway::keys::Signing;
 use slipway::lock::Lock;
 use slipway::recipe::Recipe;
+use slipway::vendor;
 
 use super::{Global, StoreArgs, ToolsArgs};
 
@@ -20,7 +21,9 @@ use super::{Global, StoreArgs, ToolsArgs};
 /// Makes `DIR/NAME-VERSION/` with the disk of a new machine (disk.raw, or the
 /// formats the recipe names: disk.vhdx, disk-fixed.vhdx, disk.qcow2), the tree
 /// as root.tar or root.oci.tar where the recipe asks for it, NAME_VERSION.bundle
-/// (the signed update), manifest.json, packages.txt and layout.txt. The folder appears whole or not at all. Needs no root, no mount
+/// (the signed update), manifest.json, packages.txt, layout.txt, lock.toml and
+/// inputs.tar (all it was built from, for `slipway rebuild`). The folder appears
+/// whole or not at all. Needs no root, no mount
 /// and no loop device.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -39,6 +42,11 @@ pub struct Build {
     /// Where the image's folder is made.
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
+    /// Ask no server: what the store does not have is an error that names it.
+    ///
+    /// Folders that are repositories are still read. See `slipway vendor`.
+    #[arg(long)]
+    offline: bool,
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
@@ -49,14 +57,23 @@ impl Build {
     /// Does it.
     pub fn run(&self, global: &Global) -> anyhow::Result<()> {
         let progress = global.progress();
-        let recipe = Recipe::load(&self.recipe)?;
+        let mut recipe = Recipe::load(&self.recipe)?;
         let path = self.lock.clone().unwrap_or_else(|| Lock::default_path(&recipe));
         let lock = Lock::load(&path)?;
         lock.check_fits(&recipe, &path)?;
-        let tools = self.tools.folder()?;
+        if self.offline {
+            recipe.go_offline();
+        }
+        let store = self.store.open()?;
+        // Those of a vendored store are the ones that were locked.
+        let vendored = vendor::tools_of(&store, &lock.tools)?;
+        let tools = match &vendored {
+            Some(folder) => folder.path().to_owned(),
+            None => self.tools.folder()?,
+        };
         lock.check_tools(&tools, &path)?;
         let signing = Signing::load(&self.keys)?;
-        let store = self.store.open()?;
+        let limit = store.limit()?;
         let built = image::Build {
             recipe: &recipe,
             lock: &lock,
@@ -67,6 +84,7 @@ impl Build {
             progress: &progress,
         }
         .run()?;
+        super::store::apply_limit(&store, limit, &progress);
         if global.json {
             println!("{}", serde_json::to_string(&built)?);
             return Ok(());

@@ -48,6 +48,9 @@ pub struct Lock {
     /// recipe's folder].
     #[arg(long, value_name = "PATH")]
     lock: Option<PathBuf>,
+    /// Ask no server: take the metadata that the store has seen last.
+    #[arg(long)]
+    offline: bool,
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
@@ -58,7 +61,10 @@ impl Lock {
     /// Does it.
     pub fn run(&self, global: &Global) -> anyhow::Result<()> {
         let progress = global.progress();
-        let recipe = Recipe::load(&self.recipe)?;
+        let mut recipe = Recipe::load(&self.recipe)?;
+        if self.offline {
+            recipe.go_offline();
+        }
         let path = self.lock.clone().unwrap_or_else(|| lock::Lock::default_path(&recipe));
         let earlier = earlier(&path, &progress)?;
         let accept = accept(&self.accept)?;

@@ -40,7 +40,7 @@ impl DiskFormat {
 
     /// Name of the file in the image's folder.
     #[must_use]
-    pub fn file_name(self) -> &'static str {
+    pub const fn file_name(self) -> &'static str {
         match self {
             Self::Raw => "disk.raw",
             Self::Vhdx => "disk.vhdx",

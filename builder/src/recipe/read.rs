@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::document::{Node, Sources, Value};
 use super::fields::{Fields, Located, parsed};
 use super::words::{self, Arch, Fingerprint, ImageName, Mode, Pattern, Product, Requirement};
+use super::flat::{FlatRecipe, flatten};
 use super::{
     Boot, Disk, Health, KeyFile, Packages, Recipe, Repository, RepositoryPlace, Root, RootContent,
     RootFile, Stub,
@@ -17,6 +18,7 @@ use crate::archive::Archive;
 use crate::diagnose::Problems;
 use crate::disk::format::DiskFormat;
 use crate::rootfs::FileSystem;
+use crate::location::without_password;
 
 /// Keys are small; a path given by mistake may not be.
 const MAX_KEY_BYTES: u64 = 1 << 20;
@@ -32,7 +34,9 @@ pub(super) fn recipe(path: &Path) -> Result<Recipe, Problems> {
         // What a broken file seems to lack would only distract.
         return Err(Problems::new(sources.problems));
     }
+    let flat = flatten(&table, &sources);
     let recipe = whole(Fields::new(&mut sources, table, None, "the recipe"), path);
+    let recipe = recipe.map(|recipe| Recipe { flat, ..recipe });
     Problems::none_or(sources.problems, recipe)
 }
 
@@ -66,6 +70,7 @@ fn whole(mut fields: Fields<'_>, path: &Path) -> Option<Recipe> {
         health,
         persist,
         disk,
+        flat: FlatRecipe::default(),
     })
 }
 
@@ -114,6 +119,8 @@ fn repository(mut fields: Fields<'_>) -> Option<Repository> {
     let id = fields.required("id", "\"base\"", FromStr::from_str);
     let url = fields.required("url", "\"https://…\"", |text| Ok(text.to_owned()));
     let place = url.as_ref().and_then(|url| repository_place(fields.sources, url));
+    let mirrors = fields.texts("mirrors", |text| Ok(text.to_owned()));
+    let mirrors = mirrors.iter().filter_map(|url| repository_place(fields.sources, url)).collect();
     let nodes = fields.list("keys");
     if nodes.is_empty() {
         fields.missing("keys", "[\"../keys/NAME\"]: metadata and packages must be signed");
@@ -126,8 +133,9 @@ fn repository(mut fields: Fields<'_>) -> Option<Repository> {
     fields.finish();
     Some(Repository {
         id: id?.value,
-        url: url?.value,
+        url: without_password(&url?.value),
         place: place?,
+        mirrors,
         keys: (count > 0 && keys.len() == count).then_some(keys)?,
         only,
     })

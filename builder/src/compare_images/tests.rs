@@ -1,0 +1,1 @@
+//! Images that differ in one byte each.
