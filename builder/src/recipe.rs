@@ -4,7 +4,9 @@
 
 mod document;
 mod fields;
+mod package_pattern;
 mod read;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -16,6 +18,8 @@ use std::time::Duration;
 use formats::{Digest, Hasher};
 
 use crate::diagnose::Problems;
+pub use package_pattern::PackagePattern;
+pub use snapshot::Snapshot;
 pub use words::{
     Arch, Fingerprint, ImageName, ImagePath, ImageVersion, Mode, ModuleName, Pattern, Product,
     RepositoryId, Requirement,
@@ -38,6 +42,8 @@ pub struct Recipe {
     pub arch: Arch,
     /// Where packages come from, the preferred first.
     pub repositories: Vec<Repository>,
+    /// If given, packages that were built after that day do not count.
+    pub snapshot: Option<Snapshot>,
     /// Which packages.
     pub packages: Packages,
     /// What is done to the tree after the packages are unpacked.
@@ -63,8 +69,15 @@ pub struct Repository {
     pub place: RepositoryPlace,
     /// The keys that its metadata and packages must be signed by.
     pub keys: Vec<KeyFile>,
-    /// If not empty, only packages of these names are taken from it.
-    pub only: Vec<Requirement>,
+    /// If not empty, only these packages are taken from it.
+    pub only: Vec<PackagePattern>,
+    /// Packages that are not taken from it.
+    pub exclude: Vec<PackagePattern>,
+    /// 1 to 99: while it has a package, repositories of a higher number are
+    /// not asked for it.
+    pub priority: u32,
+    /// Of two equal packages the one of the lower cost is taken.
+    pub cost: u32,
 }
 
 /// Where a repository is.
@@ -92,8 +105,10 @@ pub struct KeyFile {
 pub struct Packages {
     /// What is asked for, sorted, without repetitions.
     pub install: Vec<Requirement>,
-    /// Names never chosen, sorted, without repetitions.
-    pub exclude: Vec<Requirement>,
+    /// Packages never chosen, sorted, without repetitions.
+    pub exclude: Vec<PackagePattern>,
+    /// Whether packages are taken that others only recommend.
+    pub weak: bool,
 }
 
 /// What is done to the tree after the packages are unpacked: overlays in order,
@@ -198,10 +213,24 @@ impl Recipe {
             inputs.add("repository", &[repository.id.as_str(), &repository.url]);
             let keys = repository.keys.iter().map(KeyFile::identity);
             inputs.add("keys", &keys.collect::<Vec<_>>());
-            inputs.add("only", &texts(&repository.only));
+            inputs.add("only", &patterns(&repository.only));
+            // What is as if it were not there does not make old locks stale.
+            if !repository.exclude.is_empty() {
+                inputs.add("not", &patterns(&repository.exclude));
+            }
+            let preference = [repository.priority.to_string(), repository.cost.to_string()];
+            if preference != ["99", "1000"] {
+                inputs.add("preference", &preference);
+            }
         }
         inputs.add("install", &texts(&self.packages.install));
-        inputs.add("exclude", &texts(&self.packages.exclude));
+        inputs.add("exclude", &patterns(&self.packages.exclude));
+        if self.packages.weak {
+            inputs.add("weak", &["true"]);
+        }
+        if let Some(day) = &self.snapshot {
+            inputs.add("snapshot", &[day.as_str()]);
+        }
         inputs.add("stub", &[self.boot.stub.package.as_str()]);
         inputs.0.finish()
     }
@@ -216,6 +245,10 @@ impl KeyFile {
 
 fn texts(words: &[Requirement]) -> Vec<&str> {
     words.iter().map(Requirement::as_str).collect()
+}
+
+fn patterns(patterns: &[PackagePattern]) -> Vec<&str> {
+    patterns.iter().map(PackagePattern::as_str).collect()
 }
 
 /// Hashes lists of texts, each with its length so that no two run together.

@@ -143,6 +143,19 @@ impl<'s> Fields<'s> {
         }
     }
 
+    /// Whether `key` is there and true.
+    pub fn flag(&mut self, key: &'static str) -> bool {
+        match self.node(key) {
+            None => false,
+            Some(Node { value: Value::Boolean(value), .. }) => value,
+            Some(node) => {
+                let message = format!("`{key}` must be true or false, not {}", node.value.kind());
+                self.sources.report(&node.at, message, None);
+                false
+            }
+        }
+    }
+
     /// The items of the list `key`; none where it is missing.
     pub fn list(&mut self, key: &'static str) -> Vec<Node> {
         match self.node(key) {
