@@ -3,6 +3,7 @@
 //! `build` takes everything from it and never resolves.
 
 mod compare;
+mod keep;
 #[cfg(test)]
 mod tests;
 mod write;

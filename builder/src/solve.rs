@@ -87,6 +87,8 @@ pub struct Request {
 pub struct Keep {
     /// The packages that shall stay.
     pub packages: Vec<Kept>,
+    /// The same for parts.
+    pub parts: Vec<Kept>,
     /// Whether they are the whole answer to the same request: then nothing
     /// changes as long as they fit together.
     pub is_whole: bool,
@@ -145,19 +147,19 @@ pub fn resolve(repositories: &Repositories, request: &Request) -> Result<Resolut
     let question = Question { pool: &pool, request };
     let mut unsolvable = Unsolvable::default();
     let asked = question.asked(&mut unsolvable)?;
-    let kept = question.kept();
+    let kept = question.kept(&request.keep.packages);
     let rules = question.rules(&asked)?;
     if unsolvable.is_empty()
         && request.keep.is_whole
         && let Some(packages) = question.unchanged(&rules, &kept)
     {
-        let parts = question.parts(&packages, &kept, &mut unsolvable)?;
+        let parts = question.parts(&packages, &mut unsolvable)?;
         if unsolvable.is_empty() {
             return Ok(question.resolution(packages, parts));
         }
     }
     let packages = question.solve(&asked, &kept, rules, &mut unsolvable)?;
-    let parts = question.parts(&packages, &kept, &mut unsolvable)?;
+    let parts = question.parts(&packages, &mut unsolvable)?;
     if !unsolvable.is_empty() {
         return Err(Box::new(unsolvable).into());
     }
@@ -221,8 +223,8 @@ impl Question<'_, '_> {
     }
 
     /// The packages that shall stay and are still there.
-    fn kept(&self) -> Vec<Literal> {
-        let kept = self.request.keep.packages.iter().filter_map(|kept| {
+    fn kept(&self, kept: &[Kept]) -> Vec<Literal> {
+        let kept = kept.iter().filter_map(|kept| {
             let same = |package: &Literal| *self.pool.nevra(*package) == kept.nevra;
             let same: Vec<Literal> = self.pool.named(&kept.nevra.name).filter(same).collect();
             let is_it = |package: &&Literal| self.pool.package(**package).digest == kept.digest;
@@ -301,17 +303,17 @@ impl Question<'_, '_> {
     fn parts(
         &self,
         chosen: &[Literal],
-        kept: &[Literal],
         unsolvable: &mut Unsolvable,
     ) -> Result<Vec<PackageId>, SolveError> {
         let mut found = Vec::new();
+        let kept = self.kept(&self.request.keep.parts);
         for part in &self.request.parts {
             let mut candidates = self.meant(part)?;
             if let Some(own) = candidates.iter().find(|package| chosen.contains(package)) {
                 found.push(package_id(*own));
                 continue;
             }
-            let mut decider = self.decider(Rules::default(), kept);
+            let mut decider = self.decider(Rules::default(), &kept);
             let Decider { policy, search, wishes, .. } = &mut decider;
             policy.filter(&mut candidates, search, wishes, Purpose::Choose)?;
             match candidates.first() {

@@ -2,14 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use std::process::ExitCode;
+
+use anyhow::bail;
 use clap::Args;
 use slipway::lock::{self, Changes, LockError};
 use slipway::progress::{Progress, bytes};
-use slipway::recipe::Recipe;
+use slipway::recipe::{PackagePattern, Recipe};
 use slipway::repository::Repositories;
-use slipway::solve::{self, Request};
+use slipway::solve::{self, Keep, Request};
 
-use super::{Global, StoreArgs, ToolsArgs};
+use super::{DIFFERENT, Global, StoreArgs, ToolsArgs};
 
 /// Chooses the exact packages for a recipe and writes them down.
 ///
@@ -18,9 +21,19 @@ use super::{Global, StoreArgs, ToolsArgs};
 /// lock: every artifact with its size and SHA-256, sorted, one value a line.
 /// Review it and commit it; `slipway build` takes everything from it.
 ///
+/// Where there is a lock already, what it names stays as it is for as long as
+/// the recipe and the repositories allow it; only what is new in the recipe is
+/// added, and what nothing needs any more leaves. `--update` lets packages
+/// move to what is newest now, all of them or only those that are named and
+/// what these need. `--check` writes nothing and says what an update would
+/// change.
+///
 /// The lock is written at once or not at all, and not touched if nothing has
-/// changed. What has changed is shown, so locking again is also how to see
-/// which updates there are.
+/// changed. What has changed is shown.
+///
+/// A recipe with `snapshot = "2026-11-01"` is locked without packages that
+/// were built after that day. This is approximate: metadata says when a
+/// package was built, not when it was published.
 ///
 /// A recipe's mistakes are all shown at once (exit code 2). A set of packages
 /// that cannot be is explained: who wants what, and why nothing fits.
@@ -29,7 +42,11 @@ use super::{Global, StoreArgs, ToolsArgs};
 Examples:
   slipway lock recipes/demo.toml
   slipway lock recipes/demo.toml --lock out/demo.lock.toml
-  slipway lock recipes/demo.toml --json | jq '.changes.changed[].name'")]
+  slipway lock recipes/demo.toml --update
+  slipway lock recipes/demo.toml --update openssl 'kernel*'
+  slipway lock recipes/demo.toml --check --json | jq '.changes.changed[].name'
+
+Exit code 3 from --check says that there would be changes.")]
 pub struct Lock {
     /// The recipe.
     recipe: PathBuf,
@@ -37,6 +54,14 @@ pub struct Lock {
     /// recipe's folder].
     #[arg(long, value_name = "PATH")]
     lock: Option<PathBuf>,
+    /// Let packages move to the best there is now: these (names or globs),
+    /// which the lock must have, or all. Comes after the recipe.
+    #[arg(long, value_name = "PKG", num_args = 0..)]
+    update: Option<Vec<PackagePattern>>,
+    /// Write nothing; say what an update would change, and give exit code 3
+    /// if that is anything. With `--update PKG`, only what that would change.
+    #[arg(long)]
+    check: bool,
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
@@ -45,26 +70,48 @@ pub struct Lock {
 
 impl Lock {
     /// Does it.
-    pub fn run(&self, global: &Global) -> anyhow::Result<()> {
+    pub fn run(&self, global: &Global) -> anyhow::Result<ExitCode> {
         let progress = global.progress();
         let recipe = Recipe::load(&self.recipe)?;
         let path = self.lock.clone().unwrap_or_else(|| lock::Lock::default_path(&recipe));
-        let earlier = earlier(&path, &progress)?;
+        let earlier = match self.check {
+            true => Some(lock::Lock::load(&path)?),
+            false => earlier(&path, &progress)?,
+        };
+        let mut request = Request::of(&recipe);
+        request.keep = self.keep(&recipe, earlier.as_ref())?;
         // Before anything slow: without the tools all else would be in vain.
         let tools = lock::tools_in(&self.tools.folder()?)?;
         let store = self.store.open()?;
         let repositories = Repositories::open(&recipe, &store, &progress)?;
-        let resolution = solve::resolve(&repositories, &Request::of(&recipe))?;
+        let resolution = solve::resolve(&repositories, &request)?;
         let new = lock::Lock::new(&recipe, &repositories, &resolution, tools);
-        let written = new.save(&path)?;
+        let is_stale = earlier.as_ref().is_some_and(|earlier| earlier.recipe != new.recipe);
+        let written = !self.check && new.save(&path)?;
         let changes = earlier.map(|earlier| Changes::between(&earlier, &new));
-        let summary = Summary { path, written, new, changes };
+        let summary = Summary { path, written, is_check: self.check, is_stale, new, changes };
         if global.json {
             summary.print_json()
         } else {
             summary.print()
         }
-        Ok(())
+        let differs = self.check && summary.differs();
+        Ok(if differs { ExitCode::from(DIFFERENT) } else { ExitCode::SUCCESS })
+    }
+
+    /// What stays as the earlier lock has it.
+    fn keep(&self, recipe: &Recipe, earlier: Option<&lock::Lock>) -> anyhow::Result<Keep> {
+        let Some(earlier) = earlier else { return Ok(Keep::default()) };
+        let moving = match &self.update {
+            None if self.check => return Ok(Keep::default()),
+            None => &[][..],
+            Some(all) if all.is_empty() => return Ok(Keep::default()),
+            Some(some) => some,
+        };
+        if let [unknown, ..] = earlier.unknown(moving)[..] {
+            bail!("the lock has no package {unknown}, so it cannot be updated");
+        }
+        Ok(earlier.kept(recipe, moving))
     }
 }
 
@@ -86,6 +133,9 @@ fn earlier(path: &Path, progress: &Progress) -> Result<Option<lock::Lock>, LockE
 struct Summary {
     path: PathBuf,
     written: bool,
+    is_check: bool,
+    /// Whether the earlier lock was for something else.
+    is_stale: bool,
     new: lock::Lock,
     changes: Option<Changes>,
 }
@@ -95,8 +145,20 @@ impl Summary {
         self.new.packages.iter().map(|package| package.size).sum()
     }
 
+    /// Whether the lock would have other contents; newer metadata that says
+    /// the same of these packages does not count.
+    fn differs(&self) -> bool {
+        let moved = |changes: &Changes| {
+            !(changes.added.is_empty() && changes.removed.is_empty() && changes.changed.is_empty())
+        };
+        self.is_stale || self.changes.as_ref().is_none_or(moved)
+    }
+
     fn print(&self) {
         let state = match (self.written, &self.changes) {
+            (false, _) if self.is_check && self.is_stale => "not of this recipe any more",
+            (false, _) if self.is_check && self.differs() => "would change",
+            (false, _) if self.is_check => "would not change",
             (false, _) => "unchanged",
             (true, None) => "new",
             (true, Some(_)) => "changed",
@@ -112,6 +174,7 @@ impl Summary {
         let summary = serde_json::json!({
             "lock": self.path,
             "written": self.written,
+            "would_change": self.is_check.then(|| self.differs()),
             "packages": self.new.packages.len(),
             "package_bytes": self.size(),
             "changes": self.changes,

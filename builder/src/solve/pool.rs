@@ -26,7 +26,6 @@ enum Refusal {
 /// The packages that may be chosen from.
 pub(super) struct Pool<'r> {
     pub repositories: &'r Repositories,
-    pub arch: &'static str,
     /// By position.
     refusals: Vec<Option<Refusal>>,
     /// What was asked for before, by the dependency's number.
@@ -49,7 +48,7 @@ impl<'r> Pool<'r> {
         let refusals =
             repositories.packages().map(|(_, package)| refusal(package, request)).collect();
         let known = RefCell::new(vec![None; repositories.dependency_count()]);
-        Self { repositories, arch: request.arch.as_str(), refusals, known }
+        Self { repositories, refusals, known }
     }
 
     /// How many packages there are, counting those that do not count.
