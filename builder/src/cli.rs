@@ -25,6 +25,8 @@ use slipway::unfinished;
 const FAILED: u8 = 1;
 /// What was asked makes no sense; the same code clap uses.
 const MISTAKEN: u8 = 2;
+/// Nothing went wrong, and what was looked for is different.
+const DIFFERENT: u8 = 3;
 /// Ctrl-C ended it, as shells have it.
 const INTERRUPTED: i32 = 130;
 
@@ -41,6 +43,7 @@ Exit codes:
   0    done
   1    failed: the network, a signature, a package, the disk, …
   2    mistaken: the command line or the recipe says something impossible
+  3    `slipway lock --check` would change the lock
   130  interrupted by Ctrl-C; nothing half-written is left
 
 Environment:
@@ -141,15 +144,15 @@ impl ToolsArgs {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => fail(&error, cli.global.json),
     }
 }
 
-fn run(cli: &Cli) -> anyhow::Result<()> {
+fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     ctrlc::set_handler(|| unfinished::end_process(INTERRUPTED))?;
     match &cli.command {
-        Command::Lock(command) => command.run(&cli.global),
+        Command::Lock(command) => return command.run(&cli.global),
         Command::Build(command) => command.run(&cli.global),
         Command::Keys(command) => command.run(),
         Command::Store(command) => command.run(&cli.global),
@@ -158,7 +161,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Compare(command) => command.run(&cli.global),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn fail(error: &anyhow::Error, json: bool) -> ExitCode {

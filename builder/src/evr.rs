@@ -131,7 +131,7 @@ impl fmt::Display for Nevra {
 }
 
 /// How a dependency's version is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Sense {
     /// `<`
     Less,

@@ -4,6 +4,7 @@
 
 mod compare;
 mod scriptlets;
+mod keep;
 #[cfg(test)]
 mod tests;
 mod write;

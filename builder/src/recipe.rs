@@ -5,7 +5,9 @@
 mod document;
 mod fields;
 mod flat;
+mod package_pattern;
 mod read;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -22,6 +24,8 @@ use crate::disk::format::DiskFormat;
 use crate::package::Phase;
 use crate::rootfs::FileSystem;
 pub use flat::FlatRecipe;
+pub use package_pattern::PackagePattern;
+pub use snapshot::Snapshot;
 pub use words::{
     Arch, Fingerprint, ImageName, ImagePath, ImageVersion, Mode, ModuleName, Pattern, Product,
     RepositoryId, Requirement,
@@ -44,6 +48,8 @@ pub struct Recipe {
     pub arch: Arch,
     /// Where packages come from, the preferred first.
     pub repositories: Vec<Repository>,
+    /// If given, packages that were built after that day do not count.
+    pub snapshot: Option<Snapshot>,
     /// Which packages.
     pub packages: Packages,
     /// What is done to the tree after the packages are unpacked.
@@ -73,8 +79,15 @@ pub struct Repository {
     pub mirrors: Vec<RepositoryPlace>,
     /// The keys that its metadata and packages must be signed by.
     pub keys: Vec<KeyFile>,
-    /// If not empty, only packages of these names are taken from it.
-    pub only: Vec<Requirement>,
+    /// If not empty, only these packages are taken from it.
+    pub only: Vec<PackagePattern>,
+    /// Packages that are not taken from it.
+    pub exclude: Vec<PackagePattern>,
+    /// 1 to 99: while it has a package, repositories of a higher number are
+    /// not asked for it.
+    pub priority: u32,
+    /// Of two equal packages the one of the lower cost is taken.
+    pub cost: u32,
 }
 
 /// Where a repository is.
@@ -104,8 +117,6 @@ pub struct KeyFile {
 pub struct Packages {
     /// What is asked for, sorted, without repetitions.
     pub install: Vec<Requirement>,
-    /// Names never chosen, sorted, without repetitions.
-    pub exclude: Vec<Requirement>,
     /// Whether files marked as documentation are installed.
     pub docs: bool,
     /// Languages whose files are installed; all if there is no list.
@@ -114,6 +125,10 @@ pub struct Packages {
     pub skip_scripts: Vec<(String, Phase)>,
     /// Whether the image has rpm's database of them.
     pub database: bool,
+    /// Packages never chosen, sorted, without repetitions.
+    pub exclude: Vec<PackagePattern>,
+    /// Whether packages are taken that others only recommend.
+    pub weak: bool,
 }
 
 /// What is done to the tree after the packages are unpacked: overlays in order,
@@ -236,10 +251,24 @@ impl Recipe {
             inputs.add("repository", &[repository.id.as_str(), &repository.url]);
             let keys = repository.keys.iter().map(KeyFile::identity);
             inputs.add("keys", &keys.collect::<Vec<_>>());
-            inputs.add("only", &texts(&repository.only));
+            inputs.add("only", &patterns(&repository.only));
+            // What is as if it were not there does not make old locks stale.
+            if !repository.exclude.is_empty() {
+                inputs.add("not", &patterns(&repository.exclude));
+            }
+            let preference = [repository.priority.to_string(), repository.cost.to_string()];
+            if preference != ["99", "1000"] {
+                inputs.add("preference", &preference);
+            }
         }
         inputs.add("install", &texts(&self.packages.install));
-        inputs.add("exclude", &texts(&self.packages.exclude));
+        inputs.add("exclude", &patterns(&self.packages.exclude));
+        if self.packages.weak {
+            inputs.add("weak", &["true"]);
+        }
+        if let Some(day) = &self.snapshot {
+            inputs.add("snapshot", &[day.as_str()]);
+        }
         inputs.add("stub", &[self.boot.stub.package.as_str()]);
         inputs.0.finish()
     }
@@ -254,6 +283,10 @@ impl KeyFile {
 
 fn texts(words: &[Requirement]) -> Vec<&str> {
     words.iter().map(Requirement::as_str).collect()
+}
+
+fn patterns(patterns: &[PackagePattern]) -> Vec<&str> {
+    patterns.iter().map(PackagePattern::as_str).collect()
 }
 
 /// Hashes lists of texts, each with its length so that no two run together.

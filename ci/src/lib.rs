@@ -30,6 +30,7 @@ pub mod proof;
 pub mod repository;
 pub mod rpm_package;
 pub mod setup;
+pub mod solve_judge;
 pub mod synthetic;
 pub mod tools;
 pub mod tree_judge;

@@ -34,6 +34,15 @@ enum Chore {
         #[command(subcommand)]
         what: Measured,
     },
+    /// Compare what `slipway lock` chooses with what dnf would install
+    JudgeSolver {
+        /// How many generated repositories
+        #[arg(long, default_value_t = ci::solve_judge::SEEDS)]
+        seeds: u64,
+        /// The slipway to judge, instead of building one
+        #[arg(long, value_name = "PATH")]
+        slipway: Option<PathBuf>,
+    },
     /// Install what the project needs on Debian 12 (needs root when something is missing)
     Setup,
     /// Make the demo repository, or find it in the cache; prints its path last
@@ -84,6 +93,7 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Bench { what: Measured::Compose { runs } } => {
             ci::bench::compose::run(&ci::demo::workshop(&top()?)?, runs)
         }
+        Chore::JudgeSolver { seeds, slipway } => judge_solver(seeds, slipway),
         Chore::Setup => setup::set_up(),
         Chore::Synthetic { out } => synthetic::write(&out),
         Chore::Repository { out, judge, refresh } => repository(out, judge, refresh),
@@ -94,6 +104,15 @@ fn run(chore: Chore) -> Result<()> {
 fn top() -> Result<PathBuf> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     top.canonicalize().context("the project has moved since this program was built")
+}
+
+fn judge_solver(seeds: u64, slipway: Option<PathBuf>) -> Result<()> {
+    let slipway = match slipway {
+        Some(path) => path,
+        None => ci::tools::build(&top()?)?.slipway,
+    };
+    let demo = ci::repository::demo_repository(false)?;
+    ci::solve_judge::judge(&slipway, &demo.path, seeds)
 }
 
 fn repository(out: Option<PathBuf>, judge: bool, refresh: bool) -> Result<()> {

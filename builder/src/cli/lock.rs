@@ -2,16 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
+use std::process::ExitCode;
+
+use anyhow::bail;
 use clap::Args;
 use slipway::fetch;
 use slipway::lock::{self, Accept, Changes, LockError};
 use slipway::package::Package;
 use slipway::progress::{Progress, bytes};
-use slipway::recipe::Recipe;
+use slipway::recipe::{PackagePattern, Recipe};
 use slipway::repository::Repositories;
-use slipway::solve::{self, Request};
+use slipway::solve::{self, Keep, Request};
 
-use super::{Global, StoreArgs, ToolsArgs};
+use super::{DIFFERENT, Global, StoreArgs, ToolsArgs};
 
 /// Chooses the exact packages for a recipe and writes them down.
 ///
@@ -23,10 +26,19 @@ use super::{Global, StoreArgs, ToolsArgs};
 /// The packages are fetched into the store, since the lock also lists what each
 /// wants run when it is installed. A scriptlet that the earlier lock did not
 /// have is written as not accepted, and no image is built until it is.
+/// Where there is a lock already, what it names stays as it is for as long as
+/// the recipe and the repositories allow it; only what is new in the recipe is
+/// added, and what nothing needs any more leaves. `--update` lets packages
+/// move to what is newest now, all of them or only those that are named and
+/// what these need. `--check` writes nothing and says what an update would
+/// change.
 ///
 /// The lock is written at once or not at all, and not touched if nothing has
-/// changed. What has changed is shown, so locking again is also how to see
-/// which updates there are.
+/// changed. What has changed is shown.
+///
+/// A recipe with `snapshot = "2026-11-01"` is locked without packages that
+/// were built after that day. This is approximate: metadata says when a
+/// package was built, not when it was published.
 ///
 /// A recipe's mistakes are all shown at once (exit code 2). A set of packages
 /// that cannot be is explained: who wants what, and why nothing fits.
@@ -36,7 +48,11 @@ Examples:
   slipway lock recipes/demo.toml
   slipway lock recipes/demo.toml --lock out/demo.lock.toml
   slipway lock recipes/demo.toml --accept all
-  slipway lock recipes/demo.toml --json | jq '.changes.changed[].name'")]
+  slipway lock recipes/demo.toml --update
+  slipway lock recipes/demo.toml --update openssl 'kernel*'
+  slipway lock recipes/demo.toml --check --json | jq '.changes.changed[].name'
+
+Exit code 3 from --check says that there would be changes.")]
 pub struct Lock {
     /// The recipe.
     recipe: PathBuf,
@@ -51,6 +67,14 @@ pub struct Lock {
     /// Ask no server: take the metadata that the store has seen last.
     #[arg(long)]
     offline: bool,
+    /// Let packages move to the best there is now: these (names or globs),
+    /// which the lock must have, or all. Comes after the recipe.
+    #[arg(long, value_name = "PKG", num_args = 0..)]
+    update: Option<Vec<PackagePattern>>,
+    /// Write nothing; say what an update would change, and give exit code 3
+    /// if that is anything. With `--update PKG`, only what that would change.
+    #[arg(long)]
+    check: bool,
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
@@ -59,20 +83,25 @@ pub struct Lock {
 
 impl Lock {
     /// Does it.
-    pub fn run(&self, global: &Global) -> anyhow::Result<()> {
+    pub fn run(&self, global: &Global) -> anyhow::Result<ExitCode> {
         let progress = global.progress();
         let mut recipe = Recipe::load(&self.recipe)?;
         if self.offline {
             recipe.go_offline();
         }
         let path = self.lock.clone().unwrap_or_else(|| lock::Lock::default_path(&recipe));
-        let earlier = earlier(&path, &progress)?;
         let accept = accept(&self.accept)?;
+        let earlier = match self.check {
+            true => Some(lock::Lock::load(&path)?),
+            false => earlier(&path, &progress)?,
+        };
+        let mut request = Request::of(&recipe);
+        request.keep = self.keep(&recipe, earlier.as_ref())?;
         // Before anything slow: without the tools all else would be in vain.
         let tools = lock::tools_in(&self.tools.folder()?)?;
         let store = self.store.open()?;
         let repositories = Repositories::open(&recipe, &store, &progress)?;
-        let resolution = solve::resolve(&repositories, &Request::of(&recipe))?;
+        let resolution = solve::resolve(&repositories, &request)?;
         let mut new = lock::Lock::new(&recipe, &repositories, &resolution, tools);
         fetch::packages(&new, &recipe, &store, &progress)?;
         let header = |locked: &lock::LockedPackage| {
@@ -81,15 +110,32 @@ impl Lock {
         let packages = new.packages.iter().map(header).collect::<Result<Vec<_>, _>>()?;
         let skipped = &recipe.packages.skip_scripts;
         new.list_scriptlets(&packages, skipped, earlier.as_ref(), &accept)?;
-        let written = new.save(&path)?;
+        let is_stale = earlier.as_ref().is_some_and(|earlier| earlier.recipe != new.recipe);
+        let written = !self.check && new.save(&path)?;
         let changes = earlier.map(|earlier| Changes::between(&earlier, &new));
-        let summary = Summary { path, written, new, changes };
+        let summary = Summary { path, written, is_check: self.check, is_stale, new, changes };
         if global.json {
             summary.print_json()
         } else {
             summary.print()
         }
-        Ok(())
+        let differs = self.check && summary.differs();
+        Ok(if differs { ExitCode::from(DIFFERENT) } else { ExitCode::SUCCESS })
+    }
+
+    /// What stays as the earlier lock has it.
+    fn keep(&self, recipe: &Recipe, earlier: Option<&lock::Lock>) -> anyhow::Result<Keep> {
+        let Some(earlier) = earlier else { return Ok(Keep::default()) };
+        let moving = match &self.update {
+            None if self.check => return Ok(Keep::default()),
+            None => &[][..],
+            Some(all) if all.is_empty() => return Ok(Keep::default()),
+            Some(some) => some,
+        };
+        if let [unknown, ..] = earlier.unknown(moving)[..] {
+            bail!("the lock has no package {unknown}, so it cannot be updated");
+        }
+        Ok(earlier.kept(recipe, moving))
     }
 }
 
@@ -124,6 +170,9 @@ fn earlier(path: &Path, progress: &Progress) -> Result<Option<lock::Lock>, LockE
 struct Summary {
     path: PathBuf,
     written: bool,
+    is_check: bool,
+    /// Whether the earlier lock was for something else.
+    is_stale: bool,
     new: lock::Lock,
     changes: Option<Changes>,
 }
@@ -133,8 +182,20 @@ impl Summary {
         self.new.packages.iter().map(|package| package.size).sum()
     }
 
+    /// Whether the lock would have other contents; newer metadata that says
+    /// the same of these packages does not count.
+    fn differs(&self) -> bool {
+        let moved = |changes: &Changes| {
+            !(changes.added.is_empty() && changes.removed.is_empty() && changes.changed.is_empty())
+        };
+        self.is_stale || self.changes.as_ref().is_none_or(moved)
+    }
+
     fn print(&self) {
         let state = match (self.written, &self.changes) {
+            (false, _) if self.is_check && self.is_stale => "not of this recipe any more",
+            (false, _) if self.is_check && self.differs() => "would change",
+            (false, _) if self.is_check => "would not change",
             (false, _) => "unchanged",
             (true, None) => "new",
             (true, Some(_)) => "changed",
@@ -161,6 +222,7 @@ impl Summary {
         let summary = serde_json::json!({
             "lock": self.path,
             "written": self.written,
+            "would_change": self.is_check.then(|| self.differs()),
             "packages": self.new.packages.len(),
             "package_bytes": self.size(),
             "changes": self.changes,

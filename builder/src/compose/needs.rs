@@ -120,11 +120,11 @@ impl<'a> Offers<'a> {
     /// Who is taken to satisfy a need: of several the one of the preferred
     /// color, then the package itself, then the first.
     fn provider(&self, wanted: &Dependency, package: usize) -> Option<usize> {
-        let owners = self.paths.get(wanted.name.as_str()).filter(|owners| !owners.is_empty());
+        let owners = self.paths.get(&*wanted.name).filter(|owners| !owners.is_empty());
         let found: Vec<usize> = match owners {
             Some(owners) => owners.clone(),
             None => {
-                let named = self.provides.get(wanted.name.as_str())?.iter();
+                let named = self.provides.get(&*wanted.name)?.iter();
                 named.filter(|(_, one)| one.satisfies(wanted)).map(|(at, _)| *at).collect()
             }
         };
@@ -143,7 +143,7 @@ fn paths<'a>(packages: &[&'a Package], links: &Links) -> HashMap<&'a str, Vec<us
         let relations = &package.relations;
         let all = relations.requires.iter().chain(&relations.wishes).chain(&relations.reversed);
         for relation in all.filter(|relation| relation.dependency.name.starts_with('/')) {
-            let text = relation.dependency.name.as_str();
+            let text = &*relation.dependency.name;
             if let Ok(path) = crate::tree::TreePath::new(text) {
                 let same = wanted.entry(links.place(&path)).or_default();
                 if !same.contains(&text) {

@@ -76,7 +76,7 @@ impl<'a, 's> Installed<'a, 's> {
         let mut found: Vec<Triggered<'a>> = Vec::new();
         let names = scripts.iter().flat_map(|(_, script)| &script.conditions);
         for name in names.map(|condition| &condition.dependency.name) {
-            for source in self.installed().iter().filter(|one| one.identity.name == *name) {
+            for source in self.installed().iter().filter(|one| *one.identity.name == **name) {
                 // The first condition that the source meets decides.
                 let met = scripts.iter().find(|(_, script)| {
                     script.conditions.iter().any(|condition| is_met(condition, source))
@@ -137,7 +137,7 @@ impl<'a, 's> Installed<'a, 's> {
     /// The files below the prefixes that conditions name, prefix by prefix.
     fn matching(&self, conditions: &[Relation], scope: Scope) -> Vec<u8> {
         let mut lines = Vec::new();
-        for prefix in conditions.iter().map(|condition| condition.dependency.name.as_str()) {
+        for prefix in conditions.iter().map(|condition| &*condition.dependency.name) {
             let packages = match scope {
                 Scope::Only(at) => at..at + 1,
                 Scope::AllBut(_) => 0..self.count,
@@ -184,7 +184,7 @@ fn of_phase(package: &Package, phase: Phase) -> impl Iterator<Item = (usize, &Sc
 fn is_met(condition: &Relation, source: &Package) -> bool {
     let wanted = &condition.dependency;
     let provides = || source.relations.provides.iter();
-    wanted.name == source.identity.name
+    *wanted.name == *source.identity.name
         && (wanted.bound.is_none() || provides().any(|one| one.dependency.satisfies(wanted)))
 }
 

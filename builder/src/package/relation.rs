@@ -83,7 +83,7 @@ pub(super) fn read(metadata: &PackageMetadata, (name, version, flags): Tags) -> 
         let version = versions.get(at).copied().unwrap_or("");
         let bound = sense(flags).filter(|_| !version.is_empty());
         let bound = bound.map(|sense| Bound::parse(sense, version));
-        Relation { dependency: Dependency { name: name.to_owned(), bound }, flags }
+        Relation { dependency: Dependency { name: name.into(), bound }, flags }
     };
     names.into_iter().enumerate().map(relation).collect()
 }

@@ -11,8 +11,8 @@ use super::fields::{Fields, Located, parsed};
 use super::words::{self, Arch, Fingerprint, ImageName, Mode, Pattern, Product, Requirement};
 use super::flat::{FlatRecipe, flatten};
 use super::{
-    Boot, Disk, Health, KeyFile, Packages, Recipe, Repository, RepositoryPlace, Root, RootContent,
-    RootFile, Stub,
+    Boot, Disk, Health, KeyFile, PackagePattern, Packages, Recipe, Repository, RepositoryPlace,
+    Root, RootContent, RootFile, Snapshot, Stub,
 };
 use crate::archive::Archive;
 use crate::diagnose::Problems;
@@ -49,6 +49,7 @@ fn whole(mut fields: Fields<'_>, path: &Path) -> Option<Recipe> {
     let epoch = fields.number("epoch", 1..=u32::MAX, 1);
     let arch = fields.optional("arch", Arch::from_str);
     let repositories = repositories(&mut fields);
+    let snapshot = fields.optional("snapshot", Snapshot::from_str);
     let packages = packages(fields.table("packages"));
     let root = root(fields.table("root"));
     let boot = boot(fields.table("boot"));
@@ -64,6 +65,7 @@ fn whole(mut fields: Fields<'_>, path: &Path) -> Option<Recipe> {
         epoch: NonZeroU32::new(epoch)?,
         arch: arch.map_or(Arch::X86_64, |arch| arch.value),
         repositories: repositories?,
+        snapshot: snapshot.map(|snapshot| snapshot.value),
         packages,
         root,
         boot: boot?,
@@ -129,7 +131,10 @@ fn repository(mut fields: Fields<'_>) -> Option<Repository> {
     let signs = url.as_ref().map_or("the repository", |url| url.value.as_str());
     let keys: Vec<KeyFile> =
         nodes.into_iter().filter_map(|node| key_file(fields.sources, node, signs)).collect();
-    let only = requirements(&mut fields, "only");
+    let only = patterns(&mut fields, "only");
+    let exclude = patterns(&mut fields, "exclude");
+    let priority = fields.number("priority", 1..=99, 99);
+    let cost = fields.number("cost", 0..=1_000_000, 1000);
     fields.finish();
     Some(Repository {
         id: id?.value,
@@ -138,6 +143,9 @@ fn repository(mut fields: Fields<'_>) -> Option<Repository> {
         mirrors,
         keys: (count > 0 && keys.len() == count).then_some(keys)?,
         only,
+        exclude,
+        priority,
+        cost,
     })
 }
 
@@ -203,18 +211,20 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| error.to_string())
 }
 
-fn requirements(fields: &mut Fields<'_>, key: &'static str) -> Vec<Requirement> {
-    let mut found: Vec<Requirement> =
-        fields.texts(key, Requirement::from_str).into_iter().map(|item| item.value).collect();
+fn patterns(fields: &mut Fields<'_>, key: &'static str) -> Vec<PackagePattern> {
+    let mut found: Vec<PackagePattern> =
+        fields.texts(key, PackagePattern::from_str).into_iter().map(|item| item.value).collect();
     found.sort();
     found.dedup();
     found
 }
 
 fn packages(mut fields: Fields<'_>) -> Packages {
-    let exclude = requirements(&mut fields, "exclude");
+    let exclude = patterns(&mut fields, "exclude");
+    let weak = fields.switch("weak", false);
     let located = fields.texts("install", Requirement::from_str);
-    for item in located.iter().filter(|item| exclude.contains(&item.value)) {
+    let is_excluded = |wanted: &str| exclude.iter().any(|pattern| pattern.as_str() == wanted);
+    for item in located.iter().filter(|item| is_excluded(item.value.parts().0)) {
         let message = format!("`{}` is both installed and excluded", item.value);
         fields.sources.report(&item.at, message, Some("remove one of the two"));
     }
@@ -233,7 +243,7 @@ fn packages(mut fields: Fields<'_>) -> Packages {
     let mut install: Vec<Requirement> = located.into_iter().map(|item| item.value).collect();
     install.sort();
     install.dedup();
-    Packages { install, exclude, docs, languages, skip_scripts, database }
+    Packages { install, exclude, weak, docs, languages, skip_scripts, database }
 }
 
 fn root(mut fields: Fields<'_>) -> Root {

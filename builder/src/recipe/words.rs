@@ -67,7 +67,8 @@ word!(
     ModuleName, check_module
 );
 word!(
-    /// A package name, something a package provides, or a path.
+    /// A package name, something a package provides, or a path; with a version
+    /// as in `bash >= 5`.
     Requirement, check_requirement
 );
 
@@ -150,15 +151,33 @@ fn check_module(text: &str) -> Result<(), Refusal> {
 }
 
 fn check_requirement(text: &str) -> Result<(), Refusal> {
-    if text.is_empty()
-        || text.len() > 4096
-        || text.chars().any(|c| c.is_whitespace() || c.is_control())
-    {
-        let hint =
-            "write a package's name, what it provides, or a path; versions come from the lock";
-        return Err(format!("`{text}` does not name a package\n{hint}"));
+    let hint = match text.split(' ').collect::<Vec<_>>()[..] {
+        [_] | [_, "<" | "<=" | "=" | ">=" | ">", _] if is_requirement(text) => return Ok(()),
+        [_, _, _] => "a version is asked for like `bash = 5.2.15` or `bash >= 5`",
+        _ => "write a package's name, what it provides, or a path, and maybe a version",
+    };
+    Err(format!("`{text}` does not name a package\n{hint}"))
+}
+
+fn is_requirement(text: &str) -> bool {
+    let is_word = |word: &str| {
+        let wrong = |c: char| c.is_whitespace() || c.is_control() || "<>=".contains(c);
+        // A sign glued to a name is a name to rpm, and never meant.
+        !word.is_empty() && !word.ends_with(wrong) && !word.contains(char::is_whitespace)
+    };
+    let mut words = text.split(' ').filter(|word| !matches!(*word, "<" | "<=" | "=" | ">=" | ">"));
+    text.len() <= 4096 && words.all(is_word) && !text.contains(char::is_control)
+}
+
+impl Requirement {
+    /// The name, the sign and the version, as far as they are there.
+    #[must_use]
+    pub fn parts(&self) -> (&str, Option<(&str, &str)>) {
+        match self.0.split(' ').collect::<Vec<_>>()[..] {
+            [name, sign, version] => (name, Some((sign, version))),
+            _ => (&self.0, None),
+        }
     }
-    Ok(())
 }
 
 /// The processor an image is for.
@@ -166,6 +185,8 @@ fn check_requirement(text: &str) -> Result<(), Refusal> {
 pub enum Arch {
     /// 64-bit x86.
     X86_64,
+    /// 64-bit ARM: can be locked, not yet built.
+    Aarch64,
 }
 
 impl Arch {
@@ -174,6 +195,7 @@ impl Arch {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
         }
     }
 }
@@ -184,7 +206,8 @@ impl FromStr for Arch {
     fn from_str(text: &str) -> Result<Self, Refusal> {
         match text {
             "x86_64" => Ok(Self::X86_64),
-            other => Err(format!("`{other}` is not supported\nwrite x86_64")),
+            "aarch64" => Ok(Self::Aarch64),
+            other => Err(format!("`{other}` is not supported\nwrite x86_64 or aarch64")),
         }
     }
 }

@@ -91,7 +91,7 @@ impl<'a> Words<'a> {
         };
         self.next();
         let version = self.next().ok_or("unexpected end")?;
-        Ok(Dependency { name: name.to_owned(), bound: Some(Bound::parse(sense, version)) })
+        Ok(Dependency { name: name.into(), bound: Some(Bound::parse(sense, version)) })
     }
 
     fn expression(&mut self, depth: usize) -> Result<Need, String> {
