@@ -126,6 +126,7 @@ impl Rebuild<'_> {
             store: self.store,
             tools: self.tools,
             signing: &signing,
+            bundle: true,
             out: self.out,
             progress: self.progress,
         }

@@ -18,18 +18,23 @@ pub const LOCK_FILE: &str = "lock.toml";
 /// All it was built from, to build it again.
 pub const INPUTS_FILE: &str = "inputs.tar";
 
-/// Names and contents of the documents.
+/// Names and contents of the documents; the manifest is there if it was signed.
 #[must_use]
-pub fn documents(manifest: &[u8], lock: &Lock, gpt: &Gpt) -> [(&'static str, Vec<u8>); 4] {
+pub fn documents(
+    manifest: Option<&[u8]>,
+    lock: &Lock,
+    gpt: &Gpt,
+) -> Vec<(&'static str, Vec<u8>)> {
     let packages: String = lock
         .packages
         .iter()
         .map(|package| format!("{} {} {}\n", package.nevra(), package.repository, package.sha256))
         .collect();
-    [
-        (MANIFEST_FILE, manifest.to_vec()),
+    let mut all = vec![
         (PACKAGES_FILE, packages.into_bytes()),
         (LOCK_FILE, lock.to_string().into_bytes()),
         (LAYOUT_FILE, disk::describe(gpt).into_bytes()),
-    ]
+    ];
+    all.extend(manifest.map(|bytes| (MANIFEST_FILE, bytes.to_vec())));
+    all
 }

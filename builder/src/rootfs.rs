@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::str::FromStr;
@@ -127,7 +127,10 @@ pub enum RootError {
         /// its last lines
         said: String,
     },
-    /// The image or something beside it.
+    /// Where it was to go.
+    #[error("cannot write the root file system")]
+    Out(#[source] io::Error),
+    /// Something that is needed meanwhile.
     #[error("cannot write {path}")]
     Write {
         /// where
@@ -148,19 +151,8 @@ pub struct Options<'a> {
     pub scratch: &'a Path,
 }
 
-/// A root file system in a file.
-#[derive(Debug)]
-pub struct RootImage {
-    /// open for reading
-    pub file: File,
-    /// a multiple of 4096
-    pub size_bytes: u64,
-    /// runs of it that belong to one file each, in order; none where a tool
-    /// decided what lies where
-    pub spans: Vec<Span>,
-}
-
-/// Writes `tree` as a file system of `kind` to a new file at `path`.
+/// Writes `tree` as a file system of `kind` to `out`, and says which runs of it
+/// belong to one file each, in order: none where a tool decided what lies where.
 ///
 /// # Errors
 /// If the tree holds what the file system cannot, a file's bytes cannot be had,
@@ -169,42 +161,36 @@ pub fn write(
     kind: FileSystem,
     tree: &Tree,
     options: &Options<'_>,
-    path: &Path,
-) -> Result<RootImage, RootError> {
-    let failed = |source| RootError::Write { path: path.into(), source };
-    let spans = match kind {
-        FileSystem::Erofs | FileSystem::ErofsLz4 => {
-            let file = File::create_new(path).map_err(failed)?;
-            let image = native(kind, tree, options, &file).map_err(|error| match error {
-                ErofsError::Write(source) => failed(source),
-                other => other.into(),
-            })?;
-            spans(&image)
-        }
-        FileSystem::Squashfs => squashfs::write(tree, options, path).map(|()| Vec::new())?,
-        FileSystem::Ext4 => ext4::write(tree, options, path).map(|()| Vec::new())?,
+    out: &mut impl Write,
+) -> Result<Vec<Span>, RootError> {
+    let uuid = options.id.uuid_bytes();
+    let image = match kind {
+        FileSystem::Erofs => erofs::write(tree, uuid, options.time, out),
+        FileSystem::ErofsLz4 => erofs::write_lz4(tree, uuid, options.time, options.scratch, out),
+        FileSystem::Squashfs => return by_tool(squashfs::write, tree, options, out),
+        FileSystem::Ext4 => return by_tool(ext4::write, tree, options, out),
     };
-    let file = File::options().read(true).write(true).open(path).map_err(failed)?;
-    let len = file.metadata().map_err(failed)?.len();
-    let size_bytes = len.next_multiple_of(erofs::BLOCK_BYTES);
-    file.set_len(size_bytes).map_err(failed)?;
-    Ok(RootImage { file, size_bytes, spans })
+    match image {
+        Ok(image) => Ok(spans(&image)),
+        Err(ErofsError::Write(source)) => Err(RootError::Out(source)),
+        Err(other) => Err(other.into()),
+    }
 }
 
-fn native(
-    kind: FileSystem,
+/// A tool wants a file of its own.
+fn by_tool(
+    make: fn(&Tree, &Options<'_>, &Path) -> Result<(), RootError>,
     tree: &Tree,
     options: &Options<'_>,
-    file: &File,
-) -> Result<ErofsImage, ErofsError> {
-    let uuid = options.id.uuid_bytes();
-    let mut out = io::BufWriter::with_capacity(1 << 20, file);
-    match kind {
-        FileSystem::ErofsLz4 => {
-            erofs::write_lz4(tree, uuid, options.time, options.scratch, &mut out)
-        }
-        _ => erofs::write(tree, uuid, options.time, &mut out),
-    }
+    out: &mut impl Write,
+) -> Result<Vec<Span>, RootError> {
+    let path = options.scratch.join("root.img");
+    let failed = |source| RootError::Write { path: path.clone(), source };
+    make(tree, options, &path)?;
+    let mut image = File::open(&path).map_err(failed)?;
+    io::copy(&mut image, out).map_err(RootError::Out)?;
+    std::fs::remove_file(&path).map_err(failed)?;
+    Ok(Vec::new())
 }
 
 /// Where bundles are to be cut: between files.

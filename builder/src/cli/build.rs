@@ -47,6 +47,10 @@ pub struct Build {
     /// Folders that are repositories are still read. See `slipway vendor`.
     #[arg(long)]
     offline: bool,
+    /// Make no update bundle and no manifest: for trying changes, in a fraction
+    /// of the time.
+    #[arg(long)]
+    disk_only: bool,
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
@@ -81,6 +85,7 @@ impl Build {
             tools: &tools,
             signing: &signing,
             out: &self.out,
+            bundle: !self.disk_only,
             progress: &progress,
         }
         .run()?;
@@ -95,7 +100,9 @@ impl Build {
         for archive in &built.archives {
             println!("tree    {}", archive.display());
         }
-        println!("bundle  {}", built.bundle.display());
+        if let Some(bundle) = &built.bundle {
+            println!("bundle  {}", bundle.display());
+        }
         println!("root    {}", built.root_hash);
         for scriptlet in &built.scriptlets_not_run {
             println!("not run {scriptlet}");
