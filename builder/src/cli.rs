@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use slipway::diagnose::Problems;
 use slipway::progress::Progress;
+use slipway::sandbox;
 use slipway::store::{Store, StoreError};
 use slipway::unfinished;
 
@@ -80,6 +81,12 @@ enum Command {
     Keys(keys::Keys),
     Completions(completions::Completions),
     Man(man::Man),
+    /// What slipway starts itself as to run install scripts.
+    #[command(name = sandbox::CHILD_COMMAND, hide = true)]
+    SandboxChild {
+        /// Which of the processes.
+        role: String,
+    },
 }
 
 /// Where the store is.
@@ -129,6 +136,11 @@ impl ToolsArgs {
 /// Does what the command line asks for.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Before anything starts a thread: with one, the system refuses it a user
+    // namespace.
+    if let Command::SandboxChild { role } = &cli.command {
+        return sandbox::child_main(role);
+    }
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, cli.global.json),
@@ -143,6 +155,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Keys(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
+        Command::SandboxChild { .. } => Ok(()),
     }
 }
 

@@ -23,8 +23,10 @@ pub mod unfinished;
 pub mod compose;
 pub mod erofs;
 pub mod ldconfig;
+pub mod lua;
 pub mod package;
 pub mod presets;
+pub mod sandbox;
 pub mod tree;
 pub mod users;
 // the image: boot, disk, bundle
