@@ -13,7 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use mlua::{
-    Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, Value, Variadic, VmState,
+    Function, HookTriggers, IntoLuaMulti, Lua, LuaOptions, MultiValue, StdLib, Table, Value, Variadic, VmState,
 };
 
 use crate::sandbox::Call;
@@ -89,7 +89,7 @@ pub fn run(tree: &mut Tree, call: &Call<'_>) -> Result<LuaRan, LuaError> {
     }
     match result {
         Ok(()) => {
-            *tree = state.files.tree.clone();
+            *tree = std::mem::replace(&mut state.files.tree, Tree::new(0));
             Ok(LuaRan { output })
         }
         Err(error) => Err(LuaError::Failed { message: message(&error), output }),
@@ -132,7 +132,7 @@ fn execute(host: &Host, call: &Call<'_>) -> mlua::Result<()> {
     }
     // rpm puts this before the script in the same line, so lines stay right.
     let text = format!("local opt, arg = ...;{}", call.text);
-    let chunk = lua.load(text).set_name("=<lua>").set_mode(mlua::ChunkMode::Text);
+    let chunk = lua.load(text).set_name("=<lua>").set_mode(mlua::chunk::ChunkMode::Text);
     let done = chunk.call::<MultiValue>((lua.create_table()?, arguments));
     host.with(|state| state.flush_all())?;
     done.map(drop)
@@ -197,16 +197,18 @@ fn loading(lua: &Lua, host: &Host, globals: &Table) -> mlua::Result<()> {
             state.flush_all();
             state.files.resolve(&path).and_then(|id| state.files.read(id))
         })?;
-        let failed = |error: errno::Errno| {
-            mlua::Error::runtime(format!("cannot open {path}: {}", error.text()))
-        };
-        lua.create_string(bytes.map_err(failed)?)
+        match bytes {
+            Ok(bytes) => (lua.create_string(bytes)?, Value::Nil).into_lua_multi(lua),
+            Err(error) => {
+                (Value::Nil, format!("cannot open {path}: {}", error.text())).into_lua_multi(lua)
+            }
+        }
     };
     let own = "local load, read = ...
         local function text(chunk, name, mode, ...) return load(chunk, name, 't', ...) end
         local function file(path, mode, ...)
-            local ok, chunk = pcall(read, path)
-            if not ok then return nil, tostring(chunk) end
+            local chunk, message = read(path)
+            if not chunk then return nil, message end
             return load(chunk, '@' .. path, 't', ...)
         end
         return text, file, function(path) return assert(file(path))() end";

@@ -97,8 +97,11 @@ impl Files {
         if let Node::Directory(entries) = &self.tree.inode(id).node {
             return 2 + entries.values().filter(|id| self.is_directory(**id)).count();
         }
-        let mut count = 0;
-        self.tree.visit(|_, other| count += usize::from(other == id));
+        let (mut count, mut todo) = (0, vec![InodeId::ROOT]);
+        while let Some(Node::Directory(entries)) = todo.pop().map(|id| &self.tree.inode(id).node) {
+            count += entries.values().filter(|other| **other == id).count();
+            todo.extend(entries.values().filter(|other| self.is_directory(**other)));
+        }
         count
     }
 

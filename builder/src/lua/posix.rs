@@ -105,7 +105,7 @@ fn attributes(lua: &Lua, host: &Host, posix: &Table) -> mlua::Result<()> {
         let done = the.with(|state| {
             let user = accounts::user_id(state, &user)?;
             let group = accounts::group_id(state, &group)?;
-            Ok(state.files.change_owner(&path, user, group))
+            Ok::<_, Error>(state.files.change_owner(&path, user, group))
         });
         the.result(lua, done??.map(|()| DONE), Some(&path))
     };

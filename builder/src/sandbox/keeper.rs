@@ -21,7 +21,7 @@ use rustix::thread::{UnshareFlags, set_thread_groups};
 use super::disk::{self, Disk};
 use super::message::{Answer, Change, Failure, Report, Request, Run, Status, receive, send};
 use super::mounts::MOUNT_POINTS;
-use super::namespace::unshare;
+use super::namespace::{keep_descriptors, unshare};
 use super::scan::Snapshot;
 
 /// Below the sandbox's folder: the root on disk.
@@ -65,7 +65,9 @@ struct Keeper {
 impl Keeper {
     /// Says whether the end was asked for.
     fn serve(mut self) -> io::Result<bool> {
-        answer(unshare(UnshareFlags::NEWUSER).map_err(|e| Failure::new("make a user namespace", e)))?;
+        keep_descriptors()?;
+        let made = unshare(UnshareFlags::NEWUSER);
+        answer(made.map_err(|e| Failure::new("make a user namespace", e)))?;
         match receive(io::stdin().lock())? {
             Some(Request::Mapped) => answer(set_up())?,
             _ => return Ok(false),

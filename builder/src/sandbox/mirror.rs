@@ -140,8 +140,12 @@ pub fn operations(
             Some(had) if same_group && alike(&had.node, &inode.node) => {
                 // Further names share their metadata with the first.
                 let first = group.is_none_or(|names| names.first() == Some(&path.as_str()));
-                if had.meta != inode.meta && first {
-                    steps.attributes(path, &inode.meta);
+                match had.meta != inode.meta && first {
+                    true if inode.node.is_directory() => {
+                        steps.directories.insert(path.clone());
+                    }
+                    true => steps.attributes(path, &inode.meta),
+                    false => {}
                 }
                 continue;
             }

@@ -16,7 +16,7 @@ const SCRIPTS: [&str; 6] = [
     "mv /srv/a/deep /srv/moved; ln /srv/moved/two /srv/link; chmod 0600 /srv/link; rmdir /srv/private",
     "rm -r /srv; ln -s /etc /srv; echo x > /srv/here; cp -a /etc/passwd /srv/copy",
     "cp -al /srv/a /srv/b; echo y >> /srv/b/one; rm /srv/a/deep/two; chown -h 42 /bin",
-    "setcap cap_chown,cap_kill=ep /srv/suid; cp -p /srv/suid /srv/s2; mv /srv/suid /srv/s3; mkfifo -m 600 /p",
+    "setcap cap_chown,cap_kill=ep /srv/suid; cp -p /srv/suid /srv/s2; mv /srv/suid /srv/s3; mkfifo /p; chmod 600 /p",
     "truncate -s 100000 /srv/sparse; perl -e 'rename q(/srv), q(/opt) or die; chmod 0, q(/opt)'",
 ];
 

@@ -77,7 +77,7 @@ pub fn tree() -> Tree {
     }
     tree.symlink(&path("/sbin"), "usr/sbin").unwrap();
     let mut files = BTreeSet::new();
-    for program in PROGRAMS {
+    for program in PROGRAMS.into_iter().filter(|program| Path::new(program).exists()) {
         files.insert(PathBuf::from(program));
         files.extend(libraries(program));
     }

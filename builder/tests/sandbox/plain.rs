@@ -87,7 +87,7 @@ fn every_owner_is_right() {
         "id -u; stat -c '%u %g %a' /srv/private /srv/a/deep/two /srv/suid; cat /etc/shadow\n\
          mkdir /srv/mine; echo x > /srv/mine/f; chmod 600 /srv/mine/f; chown -R 42:43 /srv/mine\n\
          chmod 700 /srv/mine; cp /srv/suid /srv/cap; setcap cap_net_raw=ep /srv/cap\n\
-         perl -e '($) , $>) = (43, 42); open F, \">\", \"/srv/private/own\" or die $!'",
+         perl -e '$) = \"43 43\"; $> = 42; open F, \">\", \"/srv/private/own\" or die $!'",
     );
     assert_eq!(said, "0\n42 43 700\n42 43 640\n0 0 4755\nroot:*:1::::::");
     let owner = |path: &str| {
