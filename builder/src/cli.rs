@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use slipway::diagnose::Problems;
 use slipway::progress::Progress;
+use slipway::sandbox;
 use slipway::store::{Store, StoreError};
 use slipway::unfinished;
 
@@ -94,6 +95,12 @@ enum Command {
     Compare(compare::Compare),
     Completions(completions::Completions),
     Man(man::Man),
+    /// What slipway starts itself as to run install scripts.
+    #[command(name = sandbox::CHILD_COMMAND, hide = true)]
+    SandboxChild {
+        /// Which of the processes.
+        role: String,
+    },
 }
 
 /// Where the store is.
@@ -143,6 +150,11 @@ impl ToolsArgs {
 /// Does what the command line asks for.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Before anything starts a thread: with one, the system refuses it a user
+    // namespace.
+    if let Command::SandboxChild { role } = &cli.command {
+        return sandbox::child_main(role);
+    }
     match run(&cli) {
         Ok(code) => code,
         Err(error) => fail(&error, cli.global.json),
@@ -161,6 +173,8 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Compare(command) => command.run(&cli.global),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
+        // started above
+        Command::SandboxChild { .. } => Ok(()),
     }?;
     Ok(ExitCode::SUCCESS)
 }

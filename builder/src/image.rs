@@ -21,8 +21,9 @@ use formats::verity::{SALT_BYTES, Superblock};
 use formats::{DataSchema, Digest, Release, Slot};
 
 use crate::bundle::{self, Span};
-use crate::compose::{self, Composed, InstalledPackage};
+use crate::compose::{self, Composed, InstalledPackage, Runners};
 use crate::disk::{self, DiskError};
+use crate::engines::{LazySandbox, Lua};
 use crate::fetch::{self, FetchErrors};
 use crate::hashing::HashingWriter;
 use crate::guest::{self, GuestError, Tools};
@@ -197,11 +198,11 @@ impl Build<'_> {
         let names = self.names()?;
         let tools = Tools::load(self.tools)?;
         fetch::packages(self.lock, self.recipe, self.store, self.progress)?;
-        let (composed, time) = self.compose(&tools)?;
-        let mut tree = composed.tree;
         let name = format!("{}-{}", self.recipe.name.as_str(), self.recipe.version.as_str());
         let staging = Staging::new(self.out, &name)
             .map_err(|source| self.failed("make a folder in", self.out, source))?;
+        let (composed, time) = self.compose(&tools, &staging)?;
+        let mut tree = composed.tree;
         if self.recipe.packages.database {
             self.package_database(&mut tree, &composed.installed, time, &staging)?;
         }
@@ -289,7 +290,7 @@ impl Build<'_> {
 
     /// The tree of all packages, with the recipe's own files and the guest's
     /// programs over it; and the image's time: that of its newest file.
-    fn compose(&self, tools: &Tools) -> Result<(Composed, u64), BuildError> {
+    fn compose(&self, tools: &Tools, staging: &Staging) -> Result<(Composed, u64), BuildError> {
         let step = self.progress.step(
             "compose",
             self.lock.packages.len() as u64,
@@ -309,7 +310,9 @@ impl Build<'_> {
             languages: wanted.languages.clone(),
             skip_scripts: wanted.skip_scripts.clone(),
         };
-        let mut composed = compose::compose(&packages, &options, compose::Runners::default())?;
+        let mut sandbox = LazySandbox::new(&staging.scratch(""), time);
+        let runners = Runners { lua: Some(&mut Lua), sandbox: Some(&mut sandbox) };
+        let mut composed = compose::compose(&packages, &options, runners)?;
         for overlay in &self.recipe.root.overlay {
             composed.tree.overlay_dir(overlay)?;
         }

@@ -28,6 +28,12 @@ pub struct InodeId(usize);
 impl InodeId {
     /// The root directory of every tree.
     pub const ROOT: Self = Self(0);
+
+    /// A number that no other inode of the tree has.
+    #[must_use]
+    pub fn number(self) -> usize {
+        self.0
+    }
 }
 
 /// Who owns an inode, who may use it, and when it last changed.

@@ -11,7 +11,7 @@ use crate::apt::backports_source;
 use crate::process;
 
 /// From Debian 12 itself.
-const PACKAGES: [&str; 20] = [
+const PACKAGES: [&str; 22] = [
     "busybox-static",
     "cpio",
     "createrepo-c",
@@ -22,6 +22,7 @@ const PACKAGES: [&str; 20] = [
     "erofs-utils",
     "gdisk",
     "jq",
+    "libcap2-bin",
     "mtools",
     "musl-tools",
     "openssl",
@@ -30,6 +31,7 @@ const PACKAGES: [&str; 20] = [
     "rpm",
     "systemd-boot-efi",
     "time",
+    "uidmap",
     "xz-utils",
     "zstd",
 ];
