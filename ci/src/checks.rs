@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{bad_input, demo, image_judges, judge, proof, setup, tools, tuf_judge};
+use crate::{bad_input, demo, image_judges, judge, proof, setup, synthetic, tools, tuf_judge};
 
 /// What to run.
 #[derive(Default)]
@@ -32,7 +32,7 @@ pub fn run(top: &Path, selection: &Selection) -> Result<()> {
     if selection.boots.is_none() {
         let repository = top.join("out/repository").canonicalize()?;
         stage("rpm and dnf judge the repository", || judge::judge_demo(&repository))?;
-        stage("the tree is the one dnf makes", || dnf_comparison(top, &repository))?;
+        stage("the trees are those that dnf and rpm make", || comparisons(top, &repository))?;
         stage("others judge the image", || image_judges::judge(&workshop, &workshop.demo()?))?;
         stage("python-tuf judges the trust root", || tuf_judge::judge(&workshop))?;
         stage("bad input", || bad_input::run(&workshop))?;
@@ -42,12 +42,16 @@ pub fn run(top: &Path, selection: &Selection) -> Result<()> {
     Ok(())
 }
 
-/// Composes the whole repository and compares the tree with dnf's, path by
-/// path. dnf needs root for owners.
-fn dnf_comparison(top: &Path, repository: &Path) -> Result<()> {
+/// Composes the whole repository and the synthetic packages, and compares the
+/// trees path by path with what dnf and rpm make, which need root for owners.
+fn comparisons(top: &Path, repository: &Path) -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let synthetic = scratch.path().join("synthetic");
+    synthetic::write(&synthetic)?;
     let test = ["test", "--release", "--quiet", "-p", "slipway", "--lib", "--", "--ignored"];
-    let mut command = cargo_command(top, &[&test[..], &["repository_tests"]].concat());
-    succeed(command.env("SLIPWAY_DEMO_REPOSITORY", repository))
+    let mut command = cargo_command(top, &[&test[..], &["compose::"]].concat());
+    command.env("SLIPWAY_DEMO_REPOSITORY", repository);
+    succeed(command.env("SLIPWAY_SYNTHETIC_REPOSITORY", synthetic))
 }
 
 fn stage(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
