@@ -7,7 +7,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::images::Workshop;
-use crate::{bad_input, demo, image_judges, judge, proof, setup, tools, tree_judge, tuf_judge};
+use crate::{bad_input, demo, image_judges, judge, proof, setup, synthetic, tools, tree_judge, tuf_judge};
+
+/// In the selection that everything for this machine is built in, so that no
+/// dependency is built twice.
+const UNIT_TESTS: [&str; 6] =
+    ["test", "--release", "--quiet", "--workspace", "--features", "slipway-formats/bundle"];
 
 /// What to run.
 #[derive(Default)]
@@ -56,17 +61,15 @@ fn of_the_code(top: &Path, selection: &Selection) -> Result<()> {
     selection.stage("formatting", || cargo(top, &["fmt", "--all", "--check"]))?;
     selection.stage("lints", || lints(top))?;
     selection.stage("building", || tools::build(top).map(drop))?;
-    selection.stage("unit tests", || {
-        let test = ["test", "--release", "--quiet", "--workspace"];
-        cargo(top, &[&test[..], &["--features", "slipway-formats/bundle"]].concat())
-    })
+    selection.stage("unit tests", || cargo(top, &UNIT_TESTS))
 }
 
 fn of_what_is_made(workshop: &Workshop, selection: &Selection) -> Result<()> {
     let repository = workshop.top.join("out/repository").canonicalize()?;
     selection.stage("rpm and dnf judge the repository", || judge::judge_demo(&repository))?;
-    selection
-        .stage("the tree is the one dnf makes", || dnf_comparison(&workshop.top, &repository))?;
+    selection.stage("the trees are those that dnf and rpm make", || {
+        comparisons(&workshop.top, &repository)
+    })?;
     selection.stage("the image is the tree dnf makes", || tree_judge::judge(workshop))?;
     selection
         .stage("others judge the image", || image_judges::judge(workshop, &workshop.demo()?))?;
@@ -74,12 +77,16 @@ fn of_what_is_made(workshop: &Workshop, selection: &Selection) -> Result<()> {
     selection.stage("bad input", || bad_input::run(workshop))
 }
 
-/// Composes the whole repository and compares the tree with dnf's, path by
-/// path. dnf needs root for owners.
-fn dnf_comparison(top: &Path, repository: &Path) -> Result<()> {
-    let test = ["test", "--release", "--quiet", "-p", "slipway", "--lib", "--", "--ignored"];
-    let mut command = cargo_command(top, &[&test[..], &["repository_tests"]].concat());
-    succeed(command.env("SLIPWAY_DEMO_REPOSITORY", repository))
+/// Composes the whole repository and the synthetic packages, and compares the
+/// trees path by path with what dnf and rpm make, which need root for owners.
+fn comparisons(top: &Path, repository: &Path) -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let synthetic = scratch.path().join("synthetic");
+    synthetic::write(&synthetic)?;
+    let mut command = cargo_command(top, &[&UNIT_TESTS[..], &["--lib", "--"]].concat());
+    command.args(["--ignored", "compose::"]);
+    command.env("SLIPWAY_DEMO_REPOSITORY", repository);
+    succeed(command.env("SLIPWAY_SYNTHETIC_REPOSITORY", synthetic))
 }
 
 fn lints(top: &Path) -> Result<()> {

@@ -104,9 +104,8 @@ impl Lock {
         let resolution = solve::resolve(&repositories, &request)?;
         let mut new = lock::Lock::new(&recipe, &repositories, &resolution, tools);
         fetch::packages(&new, &recipe, &store, &progress)?;
-        let header = |locked: &lock::LockedPackage| {
-            Package::open_header(&store.blob_path(&locked.sha256))
-        };
+        let header =
+            |locked: &lock::LockedPackage| Package::open_header(&store.blob_path(&locked.sha256));
         let packages = new.packages.iter().map(header).collect::<Result<Vec<_>, _>>()?;
         let skipped = &recipe.packages.skip_scripts;
         new.list_scriptlets(&packages, skipped, earlier.as_ref(), &accept)?;

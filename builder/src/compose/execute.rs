@@ -113,8 +113,8 @@ impl<'a, 'r> Execution<'a, 'r> {
     ) -> Result<(Handling, Ran), ComposeError> {
         let Whose { package, script } = whose;
         let not_run = |reason: String| ComposeError::NotRun { script: whose.name(), reason };
-        let text = script_text::expand(&script.text, script.flags, &package.identity)
-            .map_err(not_run)?;
+        let text =
+            script_text::expand(&script.text, script.flags, &package.identity).map_err(not_run)?;
         let shell = ["/bin/sh".to_owned()];
         let program = if script.program.is_empty() { &shell[..] } else { &script.program };
         let call = Call { program, text: &text, arguments, stdin, flags: script.flags };
@@ -130,7 +130,8 @@ impl<'a, 'r> Execution<'a, 'r> {
                 return Ok((Handling::Native, Ran { status: NO_PROGRAM, last_lines }));
             }
             let started = Instant::now();
-            let done = native::run(&mut self.tree, &mut self.notes, script, &text, arguments);
+            let done =
+                native::run(&mut self.tree, &mut self.notes, script, &text, arguments, stdin);
             self.report.native += started.elapsed();
             match done {
                 Ok(Ended { status, last_lines }) => {
@@ -160,7 +161,9 @@ impl<'a, 'r> Execution<'a, 'r> {
                 .map_err(|error| chain(&error))?;
         }
         let ran = timed(&mut self.report.sandboxed, *sandbox, &mut self.tree, call);
-        ran.map_err(|error| format!("{reason} is not understood, and in the sandbox: {}", chain(&error)))
+        ran.map_err(|error| {
+            format!("{reason} is not understood, and in the sandbox: {}", chain(&error))
+        })
     }
 
     /// Does what was put off, and hands out tree and report.

@@ -49,6 +49,8 @@ pub struct Ended {
 /// What commands work on.
 struct World<'a> {
     tree: &'a mut Tree,
+    /// What is left of what the script reads.
+    input: &'a [u8],
     notes: Notes,
     complaints: Vec<String>,
 }
@@ -60,10 +62,11 @@ pub fn run(
     script: &Scriptlet,
     text: &str,
     arguments: &[String],
+    input: &[u8],
 ) -> Result<Ended, NotUnderstood> {
     let commands = read(&script.program, text, arguments)?;
     tree.begin();
-    let mut world = World { tree, notes: notes.clone(), complaints: Vec::new() };
+    let mut world = World { tree, input, notes: notes.clone(), complaints: Vec::new() };
     match world.all(&commands) {
         Ok(flow) => {
             let (after, complaints) = (world.notes, world.complaints);
@@ -105,9 +108,7 @@ enum Step {
 fn read(program: &[String], text: &str, arguments: &[String]) -> Result<Parsed, NotUnderstood> {
     let interpreter = program.first().map_or("/bin/sh", String::as_str);
     match command::base_name(interpreter) {
-        "sh" | "bash" | "dash" if program.len() <= 1 => {
-            steps(&shell::parse(text, arguments)?)
-        }
+        "sh" | "bash" | "dash" if program.len() <= 1 => steps(&shell::parse(text, arguments)?),
         _ if text.trim().is_empty() => {
             let simple = Simple { words: program.to_vec(), output: None };
             Ok(vec![step(&Command::Simple(simple))?])
@@ -206,6 +207,10 @@ impl World<'_> {
         SEARCHED.iter().any(|folder| is_program(self.tree, &format!("{folder}/{program}")))
     }
 
+    fn take_input(&mut self) -> String {
+        String::from_utf8_lossy(std::mem::take(&mut self.input)).into_owned()
+    }
+
     fn complain(&mut self, line: String) {
         self.complaints.push(line);
     }
@@ -215,7 +220,5 @@ impl World<'_> {
 #[must_use]
 pub fn is_program(tree: &Tree, path: &str) -> bool {
     let inode = tree.resolve(path).map(|id| tree.inode(id));
-    inode.is_some_and(|inode| {
-        matches!(inode.node, Node::File(_)) && inode.meta.mode & 0o111 != 0
-    })
+    inode.is_some_and(|inode| matches!(inode.node, Node::File(_)) && inode.meta.mode & 0o111 != 0)
 }

@@ -18,8 +18,16 @@ const FOR_SCRIPT: u32 = 1 << 9 | 1 << 10 | 1 << 24 | 1 << 26 | 1 << 7 | 1 << 5;
 const UNORDERED: u32 = 1 << 24 | 1 << 28 | 1 << 7 | 1 << 5 | 1 << 13 | 1 << 29;
 /// `RPMSENSE_PREREQ`, and what beside it makes it no legacy one.
 const PREREQ: u32 = 1 << 6;
-const ALL_REQUIRES: u32 = 1 << 8 | 0x1f << 9 | 1 << 14 | 1 << 24 | 1 << 26 | 1 << 7 | 1 << 5
-    | PREREQ | 1 << 29 | MISSING_OK;
+const ALL_REQUIRES: u32 = 1 << 8
+    | 0x1f << 9
+    | 1 << 14
+    | 1 << 24
+    | 1 << 26
+    | 1 << 7
+    | 1 << 5
+    | PREREQ
+    | 1 << 29
+    | MISSING_OK;
 /// `RPMSENSE_MISSINGOK`: a weak need.
 const MISSING_OK: u32 = 1 << 19;
 

@@ -283,9 +283,8 @@ impl Collect {
         self.measure(circle);
         loop {
             let members = &self.circles[circle].members;
-            let left = members.iter().filter(|node| {
-                self.nodes[**node].component != Component::Collected
-            });
+            let left =
+                members.iter().filter(|node| self.nodes[**node].component != Component::Collected);
             // The last of several, as rpm takes it.
             let Some(best) = left.copied().max_by_key(|node| self.nodes[*node].distance) else {
                 break;
@@ -303,7 +302,8 @@ impl Collect {
     /// How far each member is from one whose script needs another member.
     fn measure(&mut self, circle: usize) {
         let members = self.circles[circle].members.clone();
-        let inside = |nodes: &[Node], node: Index| nodes[node].component == Component::Circle(circle);
+        let inside =
+            |nodes: &[Node], node: Index| nodes[node].component == Component::Circle(circle);
         let mut queue = std::collections::VecDeque::new();
         for member in &members {
             let node = &self.nodes[*member];

@@ -36,7 +36,8 @@ pub fn place(
     package: &Package,
     actions: &[Action],
 ) -> Result<Vec<UnknownOwner>, ComposeError> {
-    let mut place = Place { owners: Owners::default(), unknown: Vec::new(), links: BTreeMap::new() };
+    let mut place =
+        Place { owners: Owners::default(), unknown: Vec::new(), links: BTreeMap::new() };
     for (file, action) in package.files.iter().zip(actions) {
         if file.ghost || action.skips() {
             continue;

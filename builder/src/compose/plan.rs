@@ -278,9 +278,10 @@ fn unwanted(file: &PackageFile, options: &Options) -> Option<Action> {
     }
     // A language of the recipe fits one of the file that it begins with.
     let spoken = |language: &String| {
-        options.languages.as_ref().is_none_or(|wanted| {
-            wanted.iter().any(|wanted| wanted.starts_with(language.as_str()))
-        })
+        options
+            .languages
+            .as_ref()
+            .is_none_or(|wanted| wanted.iter().any(|wanted| wanted.starts_with(language.as_str())))
     };
     let foreign = !file.languages.is_empty() && !file.languages.iter().any(spoken);
     let unwanted_doc = file.doc && !options.docs;

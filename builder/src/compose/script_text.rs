@@ -74,10 +74,8 @@ mod tests {
             arch: "noarch".into(),
         };
         let plain = ScriptFlags::default();
-        let (expand_only, query) = (
-            ScriptFlags { expand: true, ..plain },
-            ScriptFlags { query_format: true, ..plain },
-        );
+        let (expand_only, query) =
+            (ScriptFlags { expand: true, ..plain }, ScriptFlags { query_format: true, ..plain });
         assert_eq!(expand("date +%Y", plain, &package).unwrap(), "date +%Y");
         assert_eq!(expand("date +%%Y", expand_only, &package).unwrap(), "date +%Y");
         assert!(expand("%{_bindir}/x", expand_only, &package).is_err());

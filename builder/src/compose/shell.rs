@@ -211,8 +211,13 @@ impl Lexer<'_> {
     fn variable(&mut self, word: &mut String) -> Result<(), NotUnderstood> {
         let number = self.arguments.len().to_string();
         let value = |at: usize| self.arguments.get(at).map_or("", String::as_str);
-        let known =
-            [("${1}", value(0)), ("$1", value(0)), ("${2}", value(1)), ("$2", value(1)), ("$#", &number)];
+        let known = [
+            ("${1}", value(0)),
+            ("$1", value(0)),
+            ("${2}", value(1)),
+            ("$2", value(1)),
+            ("$#", &number),
+        ];
         let Some((name, value)) = known.into_iter().find(|(name, _)| self.rest.starts_with(name))
         else {
             let shown: String = self.rest.chars().take(12).collect();

@@ -254,8 +254,7 @@ fn what_the_recipe_leaves_out_is_recorded_as_not_installed() {
         builder.with_file_contents("x", license).unwrap();
     });
     let options = Options { docs: false, ..options() };
-    let composed =
-        compose(&[base(folder.path()), kit], &options, Runners::default()).unwrap();
+    let composed = compose(&[base(folder.path()), kit], &options, Runners::default()).unwrap();
     assert!(composed.tree.get("/usr/share/doc/kit").is_none());
     assert!(composed.tree.get("/usr/share/licenses/kit").is_some());
     assert_eq!(composed.installed[1].package, 1);

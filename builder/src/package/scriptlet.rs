@@ -114,12 +114,7 @@ const PLAIN: [(Phase, IndexTag, IndexTag, IndexTag); 4] = [
         IndexTag::RPMTAG_PRETRANSPROG,
         IndexTag::RPMTAG_PRETRANSFLAGS,
     ),
-    (
-        Phase::Pre,
-        IndexTag::RPMTAG_PREIN,
-        IndexTag::RPMTAG_PREINPROG,
-        IndexTag::RPMTAG_PREINFLAGS,
-    ),
+    (Phase::Pre, IndexTag::RPMTAG_PREIN, IndexTag::RPMTAG_PREINPROG, IndexTag::RPMTAG_PREINFLAGS),
     (
         Phase::Post,
         IndexTag::RPMTAG_POSTIN,
@@ -186,8 +181,9 @@ const TRANS_FILE_TRIGGERS: TriggerTags = TriggerTags {
 /// Reads all scripts of a header that an installation would run; those of one
 /// phase in the header's order.
 pub fn read(metadata: &PackageMetadata) -> Result<Vec<Scriptlet>, Problem> {
-    let mut all: Vec<Scriptlet> =
-        PLAIN.iter().filter_map(|(phase, text, program, flags)| {
+    let mut all: Vec<Scriptlet> = PLAIN
+        .iter()
+        .filter_map(|(phase, text, program, flags)| {
             plain(metadata, *phase, *text, *program, *flags)
         })
         .collect();

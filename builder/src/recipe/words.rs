@@ -86,7 +86,8 @@ pub(super) fn script(text: &str) -> Result<(String, Phase), Refusal> {
     let (name, phase) = text.split_once(' ').unwrap_or((text, ""));
     check_requirement(name)?;
     let phases = Phase::ALL.map(Phase::name).join(", ");
-    let unknown = || format!("`{text}` names no script\nwrite a package's name and one of {phases}");
+    let unknown =
+        || format!("`{text}` names no script\nwrite a package's name and one of {phases}");
     Ok((name.to_owned(), Phase::from_name(phase.trim()).ok_or_else(unknown)?))
 }
 

@@ -93,9 +93,8 @@ pub(super) fn run(world: &mut World<'_>, call: &AccountCall) -> Result<i32, NotU
                 return Err(NotUnderstood("an account that is not the system's".to_owned()));
             }
             let named = call.group.iter().chain(&call.groups);
-            let known = |group: &String| {
-                accounts.gid(group).is_some() || group.parse::<u32>().is_ok()
-            };
+            let known =
+                |group: &String| accounts.gid(group).is_some() || group.parse::<u32>().is_ok();
             if !named.into_iter().all(known) {
                 return Ok(NO_GROUP);
             }

@@ -16,6 +16,8 @@ pub(super) enum Known {
     Exit(Option<i32>),
     /// `:` or `echo`, into a file.
     Write(Option<Output>, String),
+    /// `cat` of what the script reads.
+    Cat(Option<Output>),
     Test(Vec<String>),
     Ldconfig,
     Depmod(String),
@@ -28,7 +30,8 @@ pub(super) enum Known {
 
 /// Name of a program in one of the usual folders.
 pub(super) fn base_name(program: &str) -> &str {
-    let folders = ["/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/", "/usr/lib/systemd/", "/lib/systemd/"];
+    let folders =
+        ["/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/", "/usr/lib/systemd/", "/lib/systemd/"];
     folders.iter().find_map(|folder| program.strip_prefix(folder)).unwrap_or(program)
 }
 
@@ -41,6 +44,7 @@ impl Known {
         match name {
             ":" | "true" => return Some(Self::Write(simple.output.clone(), String::new())),
             "echo" => return Some(Self::Write(simple.output.clone(), echoed(&words)?)),
+            "cat" if words.is_empty() => return Some(Self::Cat(simple.output.clone())),
             _ if simple.output.is_some() => return None,
             _ => {}
         }
@@ -80,6 +84,10 @@ impl Known {
             Self::Exit(status) => Ok(status.unwrap_or(0)),
             Self::Idle | Self::Write(None, _) => Ok(0),
             Self::Write(Some(output), text) => super::files::write(world, output, text),
+            Self::Cat(output) => {
+                let text = world.take_input();
+                output.as_ref().map_or(Ok(0), |output| super::files::write(world, output, &text))
+            }
             Self::Test(words) => test::run(world, words),
             Self::Ldconfig => {
                 world.notes.ldconfig = true;

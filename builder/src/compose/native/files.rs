@@ -15,15 +15,41 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// A call that is understood.
 #[derive(Debug)]
 pub(super) enum FileCall {
-    Copy { from: String, to: String },
-    Link { target: String, name: String, force: bool, no_follow: bool },
-    MakeDirectory { paths: Vec<String>, parents: bool, mode: Option<u16> },
-    Remove { paths: Vec<String>, force: bool, recursive: bool },
+    Copy {
+        from: String,
+        to: String,
+    },
+    Link {
+        target: String,
+        name: String,
+        force: bool,
+        no_follow: bool,
+    },
+    MakeDirectory {
+        paths: Vec<String>,
+        parents: bool,
+        mode: Option<u16>,
+    },
+    Remove {
+        paths: Vec<String>,
+        force: bool,
+        recursive: bool,
+    },
     Touch(Vec<String>),
-    Mode { mode: u16, paths: Vec<String> },
-    Owner { user: Option<String>, group: Option<String>, paths: Vec<String> },
+    Mode {
+        mode: u16,
+        paths: Vec<String>,
+    },
+    Owner {
+        user: Option<String>,
+        group: Option<String>,
+        paths: Vec<String>,
+    },
     /// `grep -q`
-    Search { pattern: Pattern, path: String },
+    Search {
+        pattern: Pattern,
+        path: String,
+    },
 }
 
 impl FileCall {

@@ -66,9 +66,19 @@ fn systemctl(words: &[&str]) -> Option<UnitCall> {
         "preset" if !units.is_empty() => UnitCall::Preset(scope, units),
         "enable" if !units.is_empty() => UnitCall::Enable(scope, units),
         "preset-all" => UnitCall::PresetAll(scope),
-        "daemon-reload" | "daemon-reexec" | "start" | "stop" | "restart" | "try-restart"
-        | "condrestart" | "reload" | "reload-or-restart" | "reload-or-try-restart" | "kill"
-        | "set-property" | "reset-failed" => UnitCall::Idle,
+        "daemon-reload"
+        | "daemon-reexec"
+        | "start"
+        | "stop"
+        | "restart"
+        | "try-restart"
+        | "condrestart"
+        | "reload"
+        | "reload-or-restart"
+        | "reload-or-try-restart"
+        | "kill"
+        | "set-property"
+        | "reset-failed" => UnitCall::Idle,
         _ => return None,
     })
 }
