@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{bad_input, demo, image_judges, judge, proof, setup, tools, tuf_judge};
+use crate::{bad_input, demo, image_judges, judge, mariner, proof, setup, tools, tuf_judge};
 
 /// What to run.
 #[derive(Default)]
@@ -33,6 +33,9 @@ pub fn run(top: &Path, selection: &Selection) -> Result<()> {
         let repository = top.join("out/repository").canonicalize()?;
         stage("rpm and dnf judge the repository", || judge::judge_demo(&repository))?;
         stage("the tree is the one dnf makes", || dnf_comparison(top, &repository))?;
+        stage("a real CBL-Mariner image judges", || {
+            mariner::judge(top, &workshop.programs.slipway, &mariner::data(top))
+        })?;
         stage("others judge the image", || image_judges::judge(&workshop, &workshop.demo()?))?;
         stage("python-tuf judges the trust root", || tuf_judge::judge(&workshop))?;
         stage("bad input", || bad_input::run(&workshop))?;

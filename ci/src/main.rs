@@ -48,6 +48,15 @@ enum Chore {
         #[arg(long)]
         refresh: bool,
     },
+    /// Judge the builder by the packages of a real CBL-Mariner image (needs root)
+    Mariner {
+        /// Folder of its package database
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+        /// The builder; built first if not given
+        #[arg(long, value_name = "FILE")]
+        slipway: Option<PathBuf>,
+    },
     /// Make small RPMs for unit tests, good and bad, as signed repositories in DIR
     Synthetic {
         /// Where to write; what an earlier run wrote there is replaced
@@ -87,6 +96,7 @@ fn run(chore: Chore) -> Result<()> {
         }
         Chore::Setup => setup::set_up(),
         Chore::Synthetic { out } => synthetic::write(&out),
+        Chore::Mariner { data, slipway } => mariner(data, slipway),
         Chore::Repository { out, judge, refresh } => repository(out, judge, refresh),
     }
 }
@@ -95,6 +105,16 @@ fn run(chore: Chore) -> Result<()> {
 fn top() -> Result<PathBuf> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     top.canonicalize().context("the project has moved since this program was built")
+}
+
+fn mariner(data: Option<PathBuf>, slipway: Option<PathBuf>) -> Result<()> {
+    let top = top()?;
+    let data = data.unwrap_or_else(|| ci::mariner::data(&top));
+    let slipway = match slipway {
+        Some(slipway) => slipway,
+        None => ci::tools::build(&top)?.slipway,
+    };
+    ci::mariner::judge(&top, &slipway, &data)
 }
 
 fn repository(out: Option<PathBuf>, judge: bool, refresh: bool) -> Result<()> {

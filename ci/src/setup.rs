@@ -11,7 +11,7 @@ use crate::apt::backports_source;
 use crate::process;
 
 /// From Debian 12 itself.
-const PACKAGES: [&str; 20] = [
+const PACKAGES: [&str; 21] = [
     "busybox-static",
     "cpio",
     "createrepo-c",
@@ -28,6 +28,7 @@ const PACKAGES: [&str; 20] = [
     "ovmf",
     "python3-venv",
     "rpm",
+    "sqlite3",
     "systemd-boot-efi",
     "time",
     "xz-utils",
