@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::images::Workshop;
-use crate::{bad_input, demo, image_judges, judge, proof, setup, synthetic, tools, tree_judge, tuf_judge};
+use crate::{bad_input, demo, image_judges, judge, mariner, proof, setup, synthetic, tools, tree_judge, tuf_judge};
 
 /// In the selection that everything for this machine is built in, so that no
 /// dependency is built twice.
@@ -71,6 +71,9 @@ fn of_what_is_made(workshop: &Workshop, selection: &Selection) -> Result<()> {
         comparisons(&workshop.top, &repository)
     })?;
     selection.stage("the image is the tree dnf makes", || tree_judge::judge(workshop))?;
+    selection.stage("a real CBL-Mariner image judges", || {
+        mariner::judge(&workshop.top, &workshop.programs.slipway, &mariner::data(&workshop.top))
+    })?;
     selection
         .stage("others judge the image", || image_judges::judge(workshop, &workshop.demo()?))?;
     selection.stage("python-tuf judges the trust root", || tuf_judge::judge(workshop))?;

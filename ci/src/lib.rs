@@ -22,6 +22,7 @@ pub mod elf;
 pub mod image_judges;
 pub mod images;
 pub mod judge;
+pub mod mariner;
 pub mod merged_usr;
 pub mod metadata;
 pub mod pgp_key;

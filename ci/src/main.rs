@@ -57,6 +57,15 @@ enum Chore {
         #[arg(long)]
         refresh: bool,
     },
+    /// Judge the builder by the packages of a real CBL-Mariner image (needs root)
+    Mariner {
+        /// Folder of its package database
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+        /// The builder; built first if not given
+        #[arg(long, value_name = "FILE")]
+        slipway: Option<PathBuf>,
+    },
     /// Make small RPMs for unit tests, good and bad, as signed repositories in DIR
     Synthetic {
         /// Where to write; what an earlier run wrote there is replaced
@@ -96,6 +105,7 @@ fn run(chore: Chore) -> Result<()> {
         Chore::JudgeSolver { seeds, slipway } => judge_solver(seeds, slipway),
         Chore::Setup => setup::set_up(),
         Chore::Synthetic { out } => synthetic::write(&out),
+        Chore::Mariner { data, slipway } => mariner(data, slipway),
         Chore::Repository { out, judge, refresh } => repository(out, judge, refresh),
     }
 }
@@ -113,6 +123,16 @@ fn judge_solver(seeds: u64, slipway: Option<PathBuf>) -> Result<()> {
     };
     let demo = ci::repository::demo_repository(false)?;
     ci::solve_judge::judge(&slipway, &demo.path, seeds)
+}
+
+fn mariner(data: Option<PathBuf>, slipway: Option<PathBuf>) -> Result<()> {
+    let top = top()?;
+    let data = data.unwrap_or_else(|| ci::mariner::data(&top));
+    let slipway = match slipway {
+        Some(slipway) => slipway,
+        None => ci::tools::build(&top)?.slipway,
+    };
+    ci::mariner::judge(&top, &slipway, &data)
 }
 
 fn repository(out: Option<PathBuf>, judge: bool, refresh: bool) -> Result<()> {

@@ -11,7 +11,7 @@ use crate::apt::backports_source;
 use crate::process;
 
 /// From Debian 12 itself.
-const PACKAGES: [&str; 22] = [
+const PACKAGES: &[&str] = &[
     "busybox-static",
     "cpio",
     "createrepo-c",
@@ -29,6 +29,7 @@ const PACKAGES: [&str; 22] = [
     "ovmf",
     "python3-venv",
     "rpm",
+    "sqlite3",
     "systemd-boot-efi",
     "time",
     "uidmap",
@@ -52,7 +53,7 @@ pub fn set_up() -> Result<()> {
     let missing = |names: &[&'static str]| -> Vec<&'static str> {
         names.iter().copied().filter(|name| !installed.iter().any(|i| i == name)).collect()
     };
-    let (plain, backported) = (missing(&PACKAGES), missing(&BACKPORTED));
+    let (plain, backported) = (missing(PACKAGES), missing(&BACKPORTED));
     let complete = plain.is_empty() && backported.is_empty();
     if !complete {
         install(&plain, &backported)?;
