@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{bad_input, demo, image_judges, judge, proof, setup, tools, tuf_judge};
+use crate::{
+    bad_input, demo, image_judges, judge, proof, setup, solve_judge, tools, tuf_judge,
+};
 
 /// What to run.
 #[derive(Default)]
@@ -32,6 +34,10 @@ pub fn run(top: &Path, selection: &Selection) -> Result<()> {
     if selection.boots.is_none() {
         let repository = top.join("out/repository").canonicalize()?;
         stage("rpm and dnf judge the repository", || judge::judge_demo(&repository))?;
+        let slipway = &workshop.programs.slipway;
+        stage("dnf judges what is chosen", || {
+            solve_judge::judge(slipway, &repository, solve_judge::SEEDS)
+        })?;
         stage("the tree is the one dnf makes", || dnf_comparison(top, &repository))?;
         stage("others judge the image", || image_judges::judge(&workshop, &workshop.demo()?))?;
         stage("python-tuf judges the trust root", || tuf_judge::judge(&workshop))?;

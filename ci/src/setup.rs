@@ -11,7 +11,7 @@ use crate::apt::backports_source;
 use crate::process;
 
 /// From Debian 12 itself.
-const PACKAGES: [&str; 20] = [
+const PACKAGES: [&str; 21] = [
     "busybox-static",
     "cpio",
     "createrepo-c",
@@ -26,6 +26,7 @@ const PACKAGES: [&str; 20] = [
     "musl-tools",
     "openssl",
     "ovmf",
+    "python3-dnf",
     "python3-venv",
     "rpm",
     "systemd-boot-efi",

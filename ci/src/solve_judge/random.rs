@@ -164,7 +164,7 @@ fn plain(dice: &mut Dice, names: &[&str]) -> String {
 }
 
 fn rich(dice: &mut Dice, names: &[&str], depth: usize) -> String {
-    let mut part = |dice: &mut Dice| {
+    let part = |dice: &mut Dice| {
         if depth < 2 && dice.percent(20) { rich(dice, names, depth + 1) } else { plain(dice, names) }
     };
     let (one, two) = (part(dice), part(dice));
