@@ -85,7 +85,7 @@ pub fn case(seed: u64) -> Case {
                 }
             }
         }
-        packages.push(Listing::new("stub", "1", "noarch"));
+        packages.push(Listing::new("stub", "1", "x86_64"));
         let mut exclude = Vec::new();
         if dice.percent(15) {
             exclude.push(dice.one_of(&["lib-*", "x", "app-1.0-1", "*.noarch", "m?il"]).to_owned());
