@@ -111,6 +111,9 @@ pub enum BuildError {
         /// the value
         value: String,
     },
+    /// What goes into an image exists for one processor only.
+    #[error("an image for {} cannot be built yet, only locked", .0.as_str())]
+    Arch(crate::recipe::Arch),
     /// The lock names no stub.
     #[error("the lock has no part for the EFI stub; lock the recipe again")]
     NoStub,
@@ -195,6 +198,9 @@ struct Names {
 impl Build<'_> {
     /// Builds the image.
     pub fn run(&self) -> Result<Built, BuildError> {
+        if self.recipe.arch != crate::recipe::Arch::X86_64 {
+            return Err(BuildError::Arch(self.recipe.arch));
+        }
         let names = self.names()?;
         let tools = Tools::load(self.tools)?;
         fetch::packages(self.lock, self.recipe, self.store, self.progress)?;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::images::Workshop;
-use crate::{bad_input, demo, image_judges, judge, mariner, proof, setup, synthetic, tools, tree_judge, tuf_judge};
+use crate::{bad_input, demo, image_judges, judge, mariner, proof, setup, solve_judge, synthetic, tools, tree_judge, tuf_judge};
 
 /// In the selection that everything for this machine is built in, so that no
 /// dependency is built twice.
@@ -67,6 +67,9 @@ fn of_the_code(top: &Path, selection: &Selection) -> Result<()> {
 fn of_what_is_made(workshop: &Workshop, selection: &Selection) -> Result<()> {
     let repository = workshop.top.join("out/repository").canonicalize()?;
     selection.stage("rpm and dnf judge the repository", || judge::judge_demo(&repository))?;
+    selection.stage("dnf judges what is chosen", || {
+        solve_judge::judge(&workshop.programs.slipway, &repository, solve_judge::SEEDS)
+    })?;
     selection.stage("the trees are those that dnf and rpm make", || {
         comparisons(&workshop.top, &repository)
     })?;

@@ -9,6 +9,7 @@
 pub mod apt;
 pub mod bad_input;
 pub mod bench;
+pub mod bench_lock;
 pub mod cache;
 pub mod cases;
 pub mod changed;

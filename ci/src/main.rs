@@ -83,6 +83,15 @@ enum Measured {
         #[arg(long, default_value_t = 3)]
         runs: usize,
     },
+    /// Time of choosing packages, beside dnf; also written to out/bench-lock.md
+    Lock {
+        /// How often each is run
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+        /// The slipway to measure, instead of building one
+        #[arg(long, value_name = "PATH")]
+        slipway: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -102,6 +111,11 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Bench { what: Measured::Compose { runs } } => {
             ci::bench::compose::run(&ci::demo::workshop(&top()?)?, runs)
         }
+        Chore::Bench { what: Measured::Lock { runs, slipway } } => {
+            let (slipway, demo) = (built(slipway)?, ci::repository::demo_repository(false)?);
+            let report = top()?.join("out/bench-lock.md");
+            ci::bench_lock::lock(&slipway, &demo.path, runs, &report)
+        }
         Chore::JudgeSolver { seeds, slipway } => judge_solver(seeds, slipway),
         Chore::Setup => setup::set_up(),
         Chore::Synthetic { out } => synthetic::write(&out),
@@ -116,11 +130,16 @@ fn top() -> Result<PathBuf> {
     top.canonicalize().context("the project has moved since this program was built")
 }
 
+/// The program to use: the one that is named, or one built now.
+fn built(slipway: Option<PathBuf>) -> Result<PathBuf> {
+    match slipway {
+        Some(path) => Ok(path),
+        None => Ok(ci::tools::build(&top()?)?.slipway),
+    }
+}
+
 fn judge_solver(seeds: u64, slipway: Option<PathBuf>) -> Result<()> {
-    let slipway = match slipway {
-        Some(path) => path,
-        None => ci::tools::build(&top()?)?.slipway,
-    };
+    let slipway = built(slipway)?;
     let demo = ci::repository::demo_repository(false)?;
     ci::solve_judge::judge(&slipway, &demo.path, seeds)
 }

@@ -27,6 +27,7 @@ const PACKAGES: &[&str] = &[
     "musl-tools",
     "openssl",
     "ovmf",
+    "python3-dnf",
     "python3-venv",
     "rpm",
     "sqlite3",

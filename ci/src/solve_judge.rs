@@ -9,11 +9,11 @@
 
 mod chosen;
 pub mod listing;
-mod random;
+pub mod random;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -22,18 +22,21 @@ use serde_json::{Value, json};
 
 use crate::metadata::PUBLIC_KEY_NAME;
 use crate::pgp_key::SigningKey;
-use crate::process;
 use listing::Listing;
 
 /// How many generated repositories; each has five requests.
 pub const SEEDS: u64 = 100;
 /// How many requests over the demo repository are drawn.
 const DEMO_REQUESTS: usize = 100;
+/// How often dnf itself is run; it takes about a second.
+const COMMAND_LINES: usize = 5;
 /// Differences are for people to look at; the first ones will do.
 const MAX_SHOWN: usize = 5;
-const ANSWERS: &str = include_str!("solve_judge/answers.py");
+/// dnf's side of it, a program in Python.
+pub const ANSWERS: &str = include_str!("solve_judge/answers.py");
 
 /// A repository of a case.
+#[derive(Clone)]
 pub struct Place {
     id: String,
     packages: Vec<Listing>,
@@ -45,6 +48,7 @@ pub struct Place {
 }
 
 /// What is asked for.
+#[derive(Clone)]
 pub struct Wanted {
     install: Vec<String>,
     exclude: Vec<String>,
@@ -100,16 +104,22 @@ pub fn judge(slipway: &Path, demo: &Path, seeds: u64) -> Result<()> {
     court.command_line_agrees(&demo)
 }
 
+/// The names of the packages in a repository, sorted.
+pub fn names_in(repository: &Path) -> Result<Vec<String>> {
+    let mut names: Vec<String> = Vec::new();
+    for entry in fs::read_dir(repository.join("Packages"))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let parts: Vec<&str> = name.rsplitn(3, '-').collect();
+        names.extend(parts.get(2).map(|name| (*name).to_owned()));
+    }
+    names.sort();
+    Ok(names)
+}
+
 /// Random sets of names, provides and files of the demo repository.
 fn demo_case(path: &Path) -> Result<Case> {
     let path = path.canonicalize()?;
-    let mut words: Vec<String> = Vec::new();
-    for entry in fs::read_dir(path.join("Packages"))? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        let parts: Vec<&str> = name.rsplitn(3, '-').collect();
-        words.extend(parts.get(2).map(|name| (*name).to_owned()));
-    }
-    words.sort();
+    let words = names_in(&path)?;
     ensure!(words.len() > 20, "the demo repository has only {} packages", words.len());
     let others = ["/usr/bin/sh", "/bin/sh", "libc.so.6()(64bit)", "bash >= 5", "systemd-sysv"];
     let mut requests: Vec<Wanted> = Vec::new();
@@ -257,14 +267,67 @@ impl Court<'_> {
 
     /// dnf's command line on a few requests of `case`, against its interface.
     fn command_line_agrees(&self, case: &Case) -> Result<()> {
-        let few = Case {
-            name: case.name.clone(),
-            repositories: Vec::new(),
-            requests: Vec::new(),
-        };
-        let _ = few;
+        let place = case.repositories.first().context("a case without repositories")?;
+        let path = self.place(place, 0);
+        for wanted in case.requests.iter().take(COMMAND_LINES) {
+            let few = Case {
+                name: case.name.clone(),
+                repositories: vec![Place { path: Some(path.clone()), ..place.clone() }],
+                requests: vec![wanted.clone()],
+            };
+            let asked = output_of(self.ask_dnf(std::slice::from_ref(&few))?)?;
+            let theirs = read_answer(asked.trim())?;
+            let said = self.command_line(&path, wanted)?;
+            ensure!(
+                Ok(&said) == theirs.as_ref(),
+                "dnf's command line says {said:?} and its interface {theirs:?}"
+            );
+        }
+        println!("dnf's command line says the same as its interface, {COMMAND_LINES} times");
         Ok(())
     }
+
+    /// What `dnf --installroot … --assumeno install` would install.
+    fn command_line(&self, repository: &Path, wanted: &Wanted) -> Result<Vec<String>> {
+        let folder = self.folder.join("dnf");
+        let settings = [("reposdir", "repos"), ("cachedir", "cache"), ("logdir", "log"), ("persistdir", "lib")];
+        for (_, name) in settings {
+            fs::create_dir_all(folder.join(name))?;
+        }
+        let definition = format!("[demo]\nname=demo\nbaseurl=file://{}\n", repository.display());
+        fs::write(folder.join("repos/demo.repo"), definition)?;
+        let mut dnf = Command::new("dnf");
+        dnf.args(["--assumeno", "--releasever=3.0", "--setopt=best=0"]);
+        dnf.arg(format!("--setopt=install_weak_deps={}", u8::from(wanted.weak)));
+        dnf.arg(format!("--installroot={}", folder.join("root").display()));
+        for (setting, name) in settings {
+            dnf.arg(format!("--setopt={setting}={}", folder.join(name).display()));
+        }
+        let run = dnf.arg("install").args(&wanted.install).env("LC_ALL", "C.UTF-8").env("COLUMNS", "400").output()?;
+        Ok(table_of(&String::from_utf8_lossy(&run.stdout)))
+    }
+}
+
+fn output_of(child: Child) -> Result<String> {
+    let output = child.wait_with_output()?;
+    ensure!(output.status.success(), "dnf ended with an error");
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The packages in the table that dnf prints before it asks, sorted.
+fn table_of(text: &str) -> Vec<String> {
+    let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut found: Vec<String> = lines
+        .filter_map(|words| match words[..] {
+            [name, arch, evr, "demo", _, _] => {
+                let epoch = if evr.contains(':') { "" } else { "0:" };
+                Some(format!("{name}-{epoch}{evr}.{arch}"))
+            }
+            _ => None,
+        })
+        .collect();
+    found.sort();
+    found
 }
 
 fn read_answer(line: &str) -> Result<Answer> {

@@ -2,11 +2,13 @@
 //! set (`policy_filter_unwanted()`).
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use super::SolveError;
 use super::pool::{Literal, Pool};
 use super::search::Search;
 use super::wishes::Wishes;
+use crate::evr::{Bound, Sense};
 use crate::repository::Preference;
 
 /// What a choice is for.
@@ -55,7 +57,7 @@ impl Policy<'_, '_> {
         keep_any(packages, |_| wanted.next().unwrap_or(false));
         if purpose == Purpose::Choose && packages.len() > 1 {
             self.last_the_old(packages);
-            self.first_the_newest_offer(packages);
+            self.last_the_older_offers(packages);
             let mut suggested = Vec::with_capacity(packages.len());
             for package in packages.iter() {
                 suggested.push((!wishes.is_suggested(self.pool, search, *package)?, *package));
@@ -137,7 +139,30 @@ impl Policy<'_, '_> {
         })
     }
 
-    fn first_the_newest_offer(&self, _packages: &mut [Literal]) {}
+    /// To the end with packages that provide something in an older version
+    /// than another candidate does.
+    fn last_the_older_offers(&self, packages: &mut [Literal]) {
+        let all = packages.to_vec();
+        packages.sort_by_cached_key(|package| {
+            all.iter().any(|other| self.offers_more(*other, *package))
+        });
+    }
+
+    fn offers_more(&self, one: Literal, other: Literal) -> bool {
+        let mut offers = self.offers(one);
+        offers.any(|(name, newer)| {
+            self.offers(other).any(|(same, older)| same == name && newer.compare(older).is_gt())
+        })
+    }
+
+    /// What a package provides in exactly one version.
+    fn offers(&self, package: Literal) -> impl Iterator<Item = (&Arc<str>, &Bound)> {
+        let provides = self.pool.package(package).relations.provides.iter();
+        provides.map(|id| self.pool.repositories.dependency(*id)).filter_map(|dependency| {
+            let bound = dependency.bound.as_ref()?;
+            (bound.sense == Sense::Equal).then_some((&dependency.name, bound))
+        })
+    }
 }
 
 /// Keeps those for which `is_good` holds, if there are any.

@@ -85,7 +85,7 @@ pub fn case(seed: u64) -> Case {
                 }
             }
         }
-        packages.push(Listing::new("stub", "1", "noarch"));
+        packages.push(Listing::new("stub", "1", "x86_64"));
         let mut exclude = Vec::new();
         if dice.percent(15) {
             exclude.push(dice.one_of(&["lib-*", "x", "app-1.0-1", "*.noarch", "m?il"]).to_owned());
@@ -164,7 +164,7 @@ fn plain(dice: &mut Dice, names: &[&str]) -> String {
 }
 
 fn rich(dice: &mut Dice, names: &[&str], depth: usize) -> String {
-    let mut part = |dice: &mut Dice| {
+    let part = |dice: &mut Dice| {
         if depth < 2 && dice.percent(20) { rich(dice, names, depth + 1) } else { plain(dice, names) }
     };
     let (one, two) = (part(dice), part(dice));
