@@ -39,7 +39,7 @@ const fn only(side: Side, path: &'static str, why: &'static str) -> Intended {
     Intended { side, path, why }
 }
 
-const INTENDED: [Intended; 36] = [
+const INTENDED: &[Intended] = &[
     only(Side::Ours, "/etc/hostname", "written by the recipe"),
     only(Side::Ours, "/usr/lib/slipway/**", "the agent and its settings"),
     only(Side::Ours, "/usr/lib/slipway", "the agent and its settings"),
@@ -83,6 +83,13 @@ const INTENDED: [Intended; 36] = [
     only(Side::Both, "/var/lib/rpm/**", "the database is judged by rpm itself"),
     only(Side::Dnf, "/var/lib/rpm", "the database is judged by rpm itself"),
     only(Side::Ours, "/var/lib/rpm", "the database is judged by rpm itself"),
+    only(Side::Ours, "/usr/lib/sysimage", "where the database is, with the root it describes"),
+    only(Side::Ours, "/usr/lib/sysimage/rpm", "where the database is, with the root it describes"),
+    only(
+        Side::Ours,
+        "/usr/lib/sysimage/rpm/rpmdb.sqlite",
+        "where the database is, with the root it describes",
+    ),
     only(Side::Dnf, "/etc/.pwd.lock", "a lock nobody holds"),
     // shadow keeps the file as it was before its last change
     only(Side::Dnf, "/etc/passwd-", "a back-up nobody restores"),
@@ -92,7 +99,7 @@ const INTENDED: [Intended; 36] = [
 ];
 
 /// Files whose text may differ although it means the same.
-const SAME_MEANING: [(&str, &str); 3] = [
+const SAME_MEANING: &[(&str, &str)] = &[
     ("/etc/ld.so.cache", "it names the tool that wrote it"),
     ("/usr/lib/modules/", "depmod orders modules.symbols by a hash table"),
     ("/etc/shadow", "the day of the last change is the day of the build"),
