@@ -7,11 +7,14 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::images::Workshop;
-use crate::{bad_input, demo, image_judges, judge, mariner, proof, setup, solve_judge, synthetic, tools, tree_judge, tuf_judge};
+use crate::{
+    bad_input, demo, image_judges, judge, mariner, proof, setup, solve_judge, synthetic, tools,
+    tree_judge, tuf_judge,
+};
 
 /// In the selection that everything for this machine is built in, so that no
 /// dependency is built twice.
-const UNIT_TESTS: [&str; 6] =
+pub(crate) const UNIT_TESTS: [&str; 6] =
     ["test", "--release", "--quiet", "--workspace", "--features", "slipway-formats/bundle"];
 
 /// What to run.
@@ -74,6 +77,9 @@ fn of_what_is_made(workshop: &Workshop, selection: &Selection) -> Result<()> {
         comparisons(&workshop.top, &repository)
     })?;
     selection.stage("the image is the tree dnf makes", || tree_judge::judge(workshop))?;
+    selection.stage("rpm judges the package database", || {
+        package_databases(&workshop.top, &repository)
+    })?;
     selection.stage("a real CBL-Mariner image judges", || {
         mariner::judge(&workshop.top, &workshop.programs.slipway, &mariner::data(&workshop.top))
     })?;
@@ -93,6 +99,20 @@ fn comparisons(top: &Path, repository: &Path) -> Result<()> {
     command.args(["--ignored", "compose::"]);
     command.env("SLIPWAY_DEMO_REPOSITORY", repository);
     succeed(command.env("SLIPWAY_SYNTHETIC_REPOSITORY", synthetic))
+}
+
+/// Compares our package database with rpm's, row by row: of the demo, and of
+/// packages that no distribution has together.
+fn package_databases(top: &Path, repository: &Path) -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let synthetic = scratch.path().join("synthetic");
+    synthetic::write(&synthetic)?;
+    for packages in [repository, &synthetic] {
+        let mut command = cargo_command(top, &[&UNIT_TESTS[..], &["--lib", "--"]].concat());
+        command.args(["--ignored", "rpmdb::repository_tests"]);
+        succeed(command.env("SLIPWAY_DEMO_REPOSITORY", packages))?;
+    }
+    Ok(())
 }
 
 fn lints(top: &Path) -> Result<()> {

@@ -14,6 +14,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use rpm::{Dependency, Package};
 
+use crate::checks::UNIT_TESTS;
 use crate::demo_list::MADE_TIME;
 use crate::judge;
 use crate::metadata::{ListedPackage, PUBLIC_KEY_NAME, write_repodata};
@@ -77,11 +78,9 @@ pub fn judge(top: &Path, slipway: &Path, data: &Path) -> Result<()> {
 /// in a test of the builder's, built as this program was.
 fn compose(top: &Path, repository: &Path, data: &Path) -> Result<()> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["test", "--quiet", "-p", "slipway", "--lib"]).current_dir(top);
-    if !cfg!(debug_assertions) {
-        command.arg("--release");
-    }
-    command.args(["--", "--ignored", "--nocapture", "rpmdb::mariner_tests"]);
+    let profile = |word: &&&str| !cfg!(debug_assertions) || **word != "--release";
+    command.args(UNIT_TESTS.iter().filter(profile)).current_dir(top);
+    command.args(["--lib", "--", "--ignored", "--nocapture", "rpmdb::mariner_tests"]);
     command.env("SLIPWAY_MARINER_REPOSITORY", repository).env("SLIPWAY_MARINER_DATA", data);
     ensure!(command.status()?.success(), "the rebuilt packages are not composed as they should be");
     Ok(())
@@ -166,9 +165,27 @@ fn lock(folder: &Path, slipway: &Path, leaves: &[String]) -> Result<BTreeSet<Str
     command.arg("lock").arg(&recipe).arg("--lock").arg(&lock).arg("--tools").arg(&tools);
     output(command.arg("--store").arg(folder.join("store")))?;
     let lock: toml::Table = toml::from_str(&fs::read_to_string(&lock)?)?;
+    classified(&lock)?;
     let packages = lock.get("package").and_then(toml::Value::as_array);
     packages.context("the lock has no packages")?.iter().map(locked_nevra).collect()
 }
+
+/// Every scriptlet is listed with what carries it out.
+fn classified(lock: &toml::Table) -> Result<()> {
+    let scriptlets = lock.get("scriptlet").and_then(toml::Value::as_array);
+    let mut classes: BTreeMap<&str, usize> = BTreeMap::new();
+    let scriptlets = scriptlets.filter(|listed| !listed.is_empty());
+    for scriptlet in scriptlets.context("the lock lists no scriptlets")? {
+        let handled = scriptlet.get("handled").and_then(toml::Value::as_str);
+        let handled = handled.filter(|handled| HANDLED.contains(handled));
+        *classes.entry(handled.context("a scriptlet is not classified")?).or_default() += 1;
+    }
+    println!("scriptlets in the lock, by what carries them out: {classes:?}");
+    Ok(())
+}
+
+/// What the lock can say of a scriptlet.
+const HANDLED: [&str; 3] = ["native", "lua", "sandbox"];
 
 fn locked_nevra(package: &toml::Value) -> Result<String> {
     let text = |key: &str| package.get(key).and_then(toml::Value::as_str).context("a text");

@@ -29,6 +29,7 @@ fn a_small_recipe_has_sane_defaults() {
     assert_eq!(recipe.disk, disk);
     assert_eq!(recipe.root.filesystem, crate::rootfs::FileSystem::Erofs);
     assert!(recipe.root.archives.is_empty());
+    assert!(recipe.packages.database);
 }
 
 #[test]
