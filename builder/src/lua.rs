@@ -13,7 +13,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use mlua::{
-    Function, HookTriggers, IntoLuaMulti, Lua, LuaOptions, MultiValue, StdLib, Table, Value, Variadic, VmState,
+    Function, HookTriggers, IntoLuaMulti, Lua, LuaOptions, MultiValue, StdLib, Table, Value,
+    Variadic, VmState,
 };
 
 use crate::sandbox::Call;
@@ -214,7 +215,8 @@ fn loading(lua: &Lua, host: &Host, globals: &Table) -> mlua::Result<()> {
         return text, file, function(path) return assert(file(path))() end";
     let load: Function = globals.get("load")?;
     let made = lua.load(own).set_name("=load");
-    let (text, file, run) = made.call::<(Function, Function, Function)>((load, lua.create_function(read)?))?;
+    let (text, file, run) =
+        made.call::<(Function, Function, Function)>((load, lua.create_function(read)?))?;
     globals.set("load", text)?;
     globals.set("loadfile", file)?;
     globals.set("dofile", run)

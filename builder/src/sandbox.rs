@@ -235,19 +235,21 @@ impl Sandbox {
 
     /// Brings the mirror up to date.
     fn update(&mut self, tree: &Tree) -> Result<(), SandboxError> {
-        if self.held.is_none() {
-            self.done(&Request::Reset)?;
+        match &self.held {
+            Some(held) if held == tree => return Ok(()),
+            Some(_) => {}
+            None => self.done(&Request::Reset)?,
         }
         let spool = Spool::create(self.folder.join(keeper::SPOOL));
         let mut spool = spool.map_err(|e| self.error("write the contents of files", e))?;
         let steps = mirror::operations(self.held.as_ref(), tree, &self.ids, &mut spool)
             .map_err(|e| self.error("write the contents of files", e))?;
-        if !steps.is_empty() || self.held.is_none() {
-            // until it is done, the mirror is neither the one nor the other
-            self.held = None;
+        // until it is done, the mirror is neither the one nor the other
+        let fresh = self.held.take().is_none();
+        if fresh || !steps.is_empty() {
             self.done(&Request::Change(steps))?;
-            self.held = Some(tree.clone());
         }
+        self.held = Some(tree.clone());
         Ok(())
     }
 

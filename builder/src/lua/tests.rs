@@ -265,11 +265,10 @@ fn accounts_are_the_trees_own() {
 fn a_script_that_fails_changes_nothing() {
     let mut tree = small();
     let before = listing(&tree);
-    let error = run_on(&mut tree, "posix.mkdir('/x') print('so far')\nerror('enough')").unwrap_err();
-    let expected = LuaError::Failed {
-        message: "<lua>:2: enough".to_owned(),
-        output: "so far\n".to_owned(),
-    };
+    let error =
+        run_on(&mut tree, "posix.mkdir('/x') print('so far')\nerror('enough')").unwrap_err();
+    let expected =
+        LuaError::Failed { message: "<lua>:2: enough".to_owned(), output: "so far\n".to_owned() };
     assert_eq!(error, expected);
     assert!(run_on(&mut tree, "posix.mkdir('/x') if").is_err());
     assert!(run_on(&mut tree, "posix.mkdir('/x') local t = nil; t.x = 1").is_err());
@@ -323,7 +322,10 @@ fn time_and_memory_are_limited() {
         ("coroutine.wrap(function() while true do end end)()", "takes too long"),
         ("local t = {} while true do t[#t + 1] = ('x'):rep(1 << 20) .. #t end", "memory"),
         ("local function f() return f() + 1 end f()", "memory"),
-        ("local f = io.open('/x', 'w') while true do assert(f:write(('x'):rep(1 << 20))) end", "large"),
+        (
+            "local f = io.open('/x', 'w') while true do assert(f:write(('x'):rep(1 << 20))) end",
+            "large",
+        ),
     ];
     for (text, expected) in cases {
         match run_on(&mut tree, text) {
@@ -354,6 +356,7 @@ fn globs() {
     let mut tree = small();
     let text = r#"print(table.concat(rpm.glob("/usr/lib/*.so"), " "), #rpm.glob("/none*"))
         print(table.concat(rpm.glob("/*/l*"), " "), rpm.glob("/none*", "c")[1])"#;
-    let expected = "/usr/lib/a.so /usr/lib/b.so\t0\n/etc/list /srv/link /srv/loop /usr/lib\t/none*\n";
+    let expected =
+        "/usr/lib/a.so /usr/lib/b.so\t0\n/etc/list /srv/link /srv/loop /usr/lib\t/none*\n";
     assert_eq!(prints(&mut tree, text), expected);
 }

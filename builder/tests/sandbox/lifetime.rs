@@ -58,7 +58,8 @@ fn a_killed_keeper_takes_the_script_with_it_and_is_reported() {
     let keepers = || -> Vec<u32> {
         let folder = fs::canonicalize(folder.path()).unwrap().join("sandbox");
         let all = fs::read_dir("/proc").unwrap().flatten();
-        let ours = all.filter(|entry| fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == folder));
+        let ours = all
+            .filter(|entry| fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == folder));
         ours.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
     };
     let mut place = Place { sandbox: None, folder: tempfile::tempdir().unwrap() };
@@ -79,7 +80,8 @@ fn a_dropped_sandbox_leaves_only_contents() {
     let mut tree = tree();
     place.succeed(&mut tree, "true");
     place.sandbox = None;
-    let names: Vec<_> = fs::read_dir(place.folder.path().join("sandbox")).unwrap().flatten().collect();
+    let names: Vec<_> =
+        fs::read_dir(place.folder.path().join("sandbox")).unwrap().flatten().collect();
     assert_eq!(names.len(), 1);
     assert_eq!(names[0].file_name(), "contents");
 }

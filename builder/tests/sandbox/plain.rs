@@ -29,7 +29,10 @@ fn as_user(user: &str, sub_ids: bool, case: &str) {
         // of another test at the same time, if it fails
         run("useradd", &["--system", user]);
         if sub_ids {
-            run("usermod", &["--add-subuids", "700000-765535", "--add-subgids", "700000-765535", user]);
+            run(
+                "usermod",
+                &["--add-subuids", "700000-765535", "--add-subgids", "700000-765535", user],
+            );
         }
     }
     let folder = tempfile::tempdir().unwrap();
@@ -115,7 +118,10 @@ fn there_is_only_root() {
     let ids = place.sandbox.as_ref().unwrap().ids();
     assert_eq!(ids.mapping(), Mapping::Single);
     assert!(ids.shortage().unwrap().contains("usermod --add-subuids"));
-    place.succeed(&mut tree, "cat /etc/shadow; echo x > /srv/new; rm -r /srv/a; chmod 4755 /srv/new");
+    place.succeed(
+        &mut tree,
+        "cat /etc/shadow; echo x > /srv/new; rm -r /srv/a; chmod 4755 /srv/new",
+    );
     assert_eq!(tree.get("/srv/new").unwrap().meta.uid, 0);
     assert_eq!(tree.get("/srv/private").unwrap().meta.uid, 42);
     let ran = place.shell(&mut tree, "chown 42 /srv/new");
