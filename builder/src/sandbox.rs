@@ -349,6 +349,29 @@ impl Keeper {
     }
 }
 
+/// Removes a folder that a killed sandbox has left, with files in it that
+/// belong to the user's sub-ids: outside of a user namespace that user may not
+/// remove them. `program` is the slipway executable.
+///
+/// # Errors
+/// If there is no user namespace to be had, or the folder stays.
+pub fn remove_left(folder: &Path, program: &Path) -> Result<(), SandboxError> {
+    let failed = |source| SandboxError::Io { what: "clear", folder: folder.to_owned(), source };
+    let mut keeper = Keeper::start(program, folder)?;
+    let first = receive::<Answer>(&mut keeper.answers).map_err(failed)?;
+    if matches!(first, Some(Answer::Done)) {
+        Ids::find().apply(keeper.child.id())?;
+        send(&mut keeper.requests, &Request::Mapped).map_err(failed)?;
+    }
+    // It removes everything when there is nobody to ask for anything.
+    drop(keeper.requests);
+    keeper.child.wait().map_err(failed)?;
+    match folder.exists() {
+        true => Err(failed(io::ErrorKind::DirectoryNotEmpty.into())),
+        false => Ok(()),
+    }
+}
+
 /// What scripts have as their environment, with this `SOURCE_DATE_EPOCH`.
 #[must_use]
 pub fn environment(source_date_epoch: u64) -> Vec<(String, String)> {
