@@ -59,7 +59,8 @@ pub fn table(lua: &Lua, host: &Host) -> mlua::Result<Table> {
             return lines(lua, borrow(&input)?, formats, false);
         };
         let mode = Mode::parse("r").ok_or_else(|| Error::runtime("no mode"))?;
-        let text = |errno: Errno| Error::runtime(format!("{path}: {}", errno.text()));
+        let text =
+            |errno: Errno| Error::runtime(format!("cannot open file '{path}' ({})", errno.text()));
         lines(lua, self::open(&the, &path, mode)?.map_err(text)?, formats, true)
     };
     io.set("lines", lua.create_function(lines)?)?;
