@@ -118,8 +118,13 @@ impl Drop for Unfinished {
 /// Removes `path` if whoever made it is gone. Failing to is no reason not to
 /// work.
 pub fn remove_abandoned(path: &Path) {
-    if File::open(path).is_ok_and(|file| file.try_lock().is_ok()) {
-        let _ = remove(path);
+    if !File::open(path).is_ok_and(|file| file.try_lock().is_ok()) {
+        return;
+    }
+    let denied = remove(path).is_err_and(|e| e.kind() == io::ErrorKind::PermissionDenied);
+    // Files of install scripts may belong to the user's sub-ids.
+    if let (true, Ok(program)) = (denied, std::env::current_exe()) {
+        let _ = crate::sandbox::remove_left(path, &program);
     }
 }
 
