@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{bad_input, demo, image_judges, judge, proof, setup, tools, tuf_judge};
+use crate::{
+    bad_input, cases, demo, format_boots, image_judges, judge, proof, setup, tools, tuf_judge,
+};
 
 /// What to run.
 #[derive(Default)]
@@ -37,7 +39,14 @@ pub fn run(top: &Path, selection: &Selection) -> Result<()> {
         stage("python-tuf judges the trust root", || tuf_judge::judge(&workshop))?;
         stage("bad input", || bad_input::run(&workshop))?;
     }
-    stage("boots", || proof::run(&workshop, selection.boots.as_deref()))?;
+    let only = selection.boots.as_deref();
+    let formats = cases::any(&format_boots::all_cases(), only);
+    if formats {
+        stage("every format boots", || format_boots::run(&workshop, only))?;
+    }
+    if !formats || only.is_none_or(proof::has) {
+        stage("boots", || proof::run(&workshop, only))?;
+    }
     println!("all checks: {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
 }

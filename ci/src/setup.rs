@@ -11,7 +11,7 @@ use crate::apt::backports_source;
 use crate::process;
 
 /// From Debian 12 itself.
-const PACKAGES: [&str; 20] = [
+const PACKAGES: [&str; 23] = [
     "busybox-static",
     "cpio",
     "createrepo-c",
@@ -28,8 +28,11 @@ const PACKAGES: [&str; 20] = [
     "ovmf",
     "python3-venv",
     "rpm",
+    "skopeo",
+    "squashfs-tools",
     "systemd-boot-efi",
     "time",
+    "umoci",
     "xz-utils",
     "zstd",
 ];
