@@ -98,8 +98,8 @@ fn no_bytes_make_it_panic() {
         let mut regions = table.encode();
         for _ in 0..4 {
             let at = [noise() % 256, (64 << 10) + noise() % 64][noise() as usize % 2] as usize;
-            bytes[at] = noise() as u8;
-            regions[noise() as usize % 128] = noise() as u8;
+            bytes[at] = noise().to_le_bytes()[0];
+            regions[noise() as usize % 128] = noise().to_le_bytes()[0];
         }
         let _ = Metadata::decode(&bytes);
         field::put(&mut regions, 4, &[0; 4]);
