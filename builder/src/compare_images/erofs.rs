@@ -77,7 +77,7 @@ impl Walk<'_, '_> {
                 }
             }
             0o100_000 | 0o120_000 => match self.digest(&inode) {
-                Some(digest) => what += &format!(", {digest}"),
+                Some(digest) => what += &format!(", content {digest}"),
                 None => what += ", bytes that cannot be read",
             },
             _ => what += &format!(", device {:x}", inode.block),
