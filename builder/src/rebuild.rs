@@ -19,6 +19,7 @@ use crate::progress::Progress;
 use crate::recipe::{Recipe, RepositoryPlace};
 use crate::report;
 use crate::store::Store;
+use crate::unfinished::Unfinished;
 use crate::vendor;
 
 /// Why something cannot be rebuilt at all.
@@ -122,12 +123,12 @@ pub struct Rebuilt {
 impl Rebuild<'_> {
     /// Builds and compares.
     pub fn run(self) -> Result<Rebuilt, RebuildError> {
-        let unpacked = tempfile::tempdir_in(self.out)
+        let unpacked = Unfinished::scratch(self.out)
             .map_err(|source| RebuildError::Io { path: self.out.into(), source })?;
         let (recipe, lock) = self.inputs(unpacked.path())?;
         let io = |source| RebuildError::Io { path: self.store.root().into(), source };
         let vendored = vendor::tools_of(self.store, &lock.tools).map_err(io)?;
-        let tools = vendored.as_ref().map_or(self.tools, tempfile::TempDir::path);
+        let tools = vendored.as_ref().map_or(self.tools, Unfinished::path);
         check_tools(&lock, tools)?;
         let (signing, fault) = self.signing()?;
         let built = Build {

@@ -92,7 +92,8 @@ fn members(bytes: Vec<u8>) -> Option<BTreeMap<String, String>> {
         let name = entry.path().ok()?.display().to_string();
         let mut content = Vec::new();
         entry.read_to_end(&mut content).ok()?;
-        let mut what = format!("{:?} {:o}", entry.header().entry_type(), entry.header().mode().ok()?);
+        let mut what =
+            format!("{:?} {:o}", entry.header().entry_type(), entry.header().mode().ok()?);
         if let Some(link) = entry.link_name().ok()? {
             let _ = write!(what, " to {}", link.display());
         }

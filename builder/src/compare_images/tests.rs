@@ -12,7 +12,8 @@ use crate::{erofs as erofs_writer, fixture};
 fn image(folder: &Path, contents: &str) {
     fs::create_dir_all(folder).expect("made");
     let mut tree = Tree::new(7);
-    for (path, bytes) in [("/etc/small", contents.as_bytes().to_vec()), ("/usr/bin/large", vec![3; 300_000])]
+    for (path, bytes) in
+        [("/etc/small", contents.as_bytes().to_vec()), ("/usr/bin/large", vec![3; 300_000])]
     {
         tree.write(&TreePath::new(path).expect("a path"), 0o644, bytes).expect("written");
     }
@@ -72,7 +73,8 @@ fn documents_are_named_with_line_and_field() {
         fs::write(folder.join(report::MANIFEST_FILE), "{\"a\": {\"b\": 2}}\n").expect("written");
     });
     assert_eq!(found, ["manifest.json: a.b: 1 here, 2 there"]);
-    let found = compared(|folder| fs::remove_file(folder.join(report::PACKAGES_FILE)).expect("gone"));
+    let found =
+        compared(|folder| fs::remove_file(folder.join(report::PACKAGES_FILE)).expect("gone"));
     assert!(found.len() == 1 && found[0].starts_with("packages.txt: missing from"), "{found:?}");
     let found = compared(|folder| fs::write(folder.join("more.qcow2"), "x").expect("written"));
     assert!(found.len() == 1 && found[0].starts_with("more.qcow2: missing from"), "{found:?}");
@@ -85,7 +87,10 @@ fn files_of_the_root_are_named() {
     assert!(found.len() == 1, "{found:?}");
     assert!(found[0].starts_with("disk.raw, partition root-a: /etc/small: content"), "{found:?}");
     let found = compared(|folder| flip(&disk(folder), find(&disk(folder), &[3; 4096]) + 200_000));
-    assert!(found[0].starts_with("disk.raw, partition root-a: /usr/bin/large: content"), "{found:?}");
+    assert!(
+        found[0].starts_with("disk.raw, partition root-a: /usr/bin/large: content"),
+        "{found:?}"
+    );
     let found = compared(|folder| {
         let name = find(&disk(folder), b"small");
         flip(&disk(folder), name);
@@ -97,7 +102,8 @@ fn files_of_the_root_are_named() {
 #[test]
 fn partitions_and_what_lies_between_are_named() {
     let disk = |folder: &Path| folder.join(report::DISK_FILE);
-    for (mib, name) in [(1, "esp"), (2, "state"), (7, "uki-a"), (10, "root-a-verity"), (15, "data")] {
+    for (mib, name) in [(1, "esp"), (2, "state"), (7, "uki-a"), (10, "root-a-verity"), (15, "data")]
+    {
         let found = compared(|folder| flip(&disk(folder), mib << 20));
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].starts_with(&format!("disk.raw, partition {name}: ")), "{found:?}");
@@ -186,16 +192,20 @@ fn archives_of_inputs_that_lead_elsewhere_are_refused() {
         if let Some(link) = link {
             add("overlay", tar::EntryType::Symlink, link);
         }
-        let kind = if name.ends_with("device") { tar::EntryType::Char } else { tar::EntryType::Regular };
+        let kind =
+            if name.ends_with("device") { tar::EntryType::Char } else { tar::EntryType::Regular };
         add(name, kind, "");
         drop(tar.into_inner());
         let into = tempfile::tempdir().expect("temporary folder");
         crate::inputs::unpack(&path, into.path())
     };
     archive("keys/good", None).expect("nothing is wrong with it");
-    for (name, link) in
-        [("../escaped", None), ("/tmp/escaped", None), ("overlay/x", Some("/tmp")), ("a-device", None)]
-    {
+    for (name, link) in [
+        ("../escaped", None),
+        ("/tmp/escaped", None),
+        ("overlay/x", Some("/tmp")),
+        ("a-device", None),
+    ] {
         archive(name, link).expect_err(name);
     }
 }
