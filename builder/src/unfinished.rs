@@ -65,6 +65,16 @@ impl Unfinished {
         Self::make(path, |path| fs::create_dir(path).and_then(|()| File::open(path)))
     }
 
+    /// A new, empty folder in `parent`, of a name of its own.
+    pub fn scratch(parent: &Path) -> io::Result<Self> {
+        let made = tempfile::Builder::new()
+            .prefix(".slipway-")
+            // it removes itself
+            .disable_cleanup(true)
+            .make_in(parent, |path| Self::folder(path.to_owned()))?;
+        Ok(made.into_parts().0)
+    }
+
     fn make(path: PathBuf, make: impl Fn(&Path) -> io::Result<File>) -> io::Result<Self> {
         loop {
             let mut open = open();
