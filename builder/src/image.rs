@@ -44,6 +44,7 @@ use crate::rpmdb::{self, Installed, RpmdbError, Transaction};
 use crate::staging::Staging;
 use crate::store::Store;
 use crate::tree::{Content, Tree, TreeError};
+use crate::unchanged;
 use crate::uki::{self, BadStub, UkiParts};
 
 /// Layout of the data partition that this release of the guest makes and reads.
@@ -145,12 +146,14 @@ pub struct Build<'a> {
     pub out: &'a Path,
     /// whether an update bundle is made too, which takes longer than all else
     pub bundle: bool,
+    /// whether it is built even if that gives what is there already
+    pub again: bool,
     /// how long work shows itself
     pub progress: &'a Progress,
 }
 
 /// What a build has made.
-#[derive(Debug, serde::Serialize)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Built {
     /// the image's folder
     pub folder: PathBuf,
@@ -201,10 +204,17 @@ impl Build<'_> {
         if self.recipe.arch != crate::recipe::Arch::X86_64 {
             return Err(BuildError::Arch(self.recipe.arch));
         }
-        let names = self.names()?;
-        let tools = Tools::load(self.tools)?;
         fetch::packages(self.lock, self.recipe, self.store, self.progress)?;
         let name = format!("{}-{}", self.recipe.name.as_str(), self.recipe.version.as_str());
+        let identity = unchanged::identity(self.recipe, self.lock, self.signing, self.bundle)?;
+        if !self.again
+            && let Some(built) = unchanged::find(&self.out.join(&name), identity)
+        {
+            self.progress.note("nothing has changed since it was built");
+            return Ok(built);
+        }
+        let names = self.names()?;
+        let tools = Tools::load(self.tools)?;
         let staging = Staging::new(self.out, &name)
             .map_err(|source| self.failed("make a folder in", self.out, source))?;
         let (composed, time) = self.compose(&tools, &staging)?;
@@ -243,7 +253,7 @@ impl Build<'_> {
             .map_err(|source| self.failed("move the image to", &self.out.join(&name), source))?;
         let disks: Vec<_> =
             outputs::disk_files(self.recipe).map(|file| folder.join(file)).collect();
-        Ok(Built {
+        let built = Built {
             disk: disks.first().cloned().unwrap_or_default(),
             disks,
             archives: outputs::archive_files(self.recipe).map(|file| folder.join(file)).collect(),
@@ -253,7 +263,9 @@ impl Build<'_> {
             manifest_sha256: signed.as_deref().map(Digest::of),
             scriptlets_not_run: shown(&composed.report.skipped),
             scriptlets_failed: shown(&composed.report.failed),
-        })
+        };
+        unchanged::note(identity, &built);
+        Ok(built)
     }
 
     fn failed(&self, what: &'static str, path: &Path, source: io::Error) -> BuildError {

@@ -12,6 +12,8 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
+use formats::{Digest, Hasher};
+
 use crate::lock::Lock;
 use crate::recipe::Recipe;
 
@@ -130,9 +132,40 @@ fn collect(path: &Path, name: String, found: &mut Vec<Member>) -> Result<(), Inp
 
 /// Writes the inputs to `path` as a tar.
 pub fn write_archive(recipe: &Recipe, lock: &Lock, path: &Path) -> Result<(), InputsError> {
+    let out = File::create(path).map_err(failed("write", path))?;
+    write(recipe, lock, BufWriter::new(out), path)
+}
+
+/// Digest of the tar that [`write_archive`] would write: of everything that
+/// says what an image is to be.
+pub fn digest(recipe: &Recipe, lock: &Lock) -> Result<Digest, InputsError> {
+    let mut hashing = Hashing(Hasher::new());
+    write(recipe, lock, &mut hashing, Path::new("the inputs"))?;
+    Ok(hashing.0.finish())
+}
+
+struct Hashing(Hasher);
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// `path` is for messages.
+fn write(
+    recipe: &Recipe,
+    lock: &Lock,
+    out: impl Write,
+    path: &Path,
+) -> Result<(), InputsError> {
     let write = failed("write", path);
-    let out = File::create(path).map_err(&write)?;
-    let mut tar = tar::Builder::new(BufWriter::new(out));
+    let mut tar = tar::Builder::new(out);
     for member in members(recipe, lock)? {
         append(&mut tar, &member).map_err(&write)?;
     }

@@ -110,6 +110,15 @@ impl Signing {
         Ok(Self { with: With::Key(Box::new(key)), root: bytes, root_version })
     }
 
+    /// Who signs: the public key, or the signatures themselves.
+    #[must_use]
+    pub fn identity(&self) -> Vec<u8> {
+        match &self.with {
+            With::Given(signatures) => signatures.clone(),
+            With::Key(key) => key.verifying_key().to_bytes().to_vec(),
+        }
+    }
+
     /// The bytes of `signatures.json` for those of a manifest.
     #[must_use]
     pub fn signatures(&self, manifest: &[u8]) -> Vec<u8> {

@@ -56,3 +56,4 @@ pub mod report;
 pub mod rootfs;
 pub mod staging;
 pub mod uki;
+pub mod unchanged;

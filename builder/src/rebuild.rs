@@ -138,6 +138,7 @@ impl Rebuild<'_> {
             tools,
             signing: &signing,
             bundle: true,
+            again: true,
             out: self.out,
             progress: self.progress,
         }

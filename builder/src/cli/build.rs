@@ -51,6 +51,10 @@ pub struct Build {
     /// of the time.
     #[arg(long)]
     disk_only: bool,
+    /// Build even if recipe, lock, keys and this program are those that the
+    /// image in DIR was built from.
+    #[arg(long)]
+    again: bool,
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
@@ -86,6 +90,7 @@ impl Build {
             signing: &signing,
             out: &self.out,
             bundle: !self.disk_only,
+            again: self.again,
             progress: &progress,
         }
         .run()?;
