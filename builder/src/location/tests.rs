@@ -53,7 +53,9 @@ impl Http {
 
     /// Answers with this status and these headers, and nothing more.
     fn status(status: &'static str) -> Self {
-        Self::new(move |_, _, out| write!(out, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n"))
+        Self::new(move |_, _, out| {
+            write!(out, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        })
     }
 
     fn requests(&self) -> Vec<Asked> {
@@ -261,7 +263,10 @@ fn a_server_that_refuses_the_range_is_asked_for_everything() {
     let server = Http::new(|number, asked, out| match number {
         0 => cut(out, file(), 0, 100_000),
         _ if asked.from > 0 => {
-            write!(out, "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\n\r\n")
+            write!(
+                out,
+                "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            )
         }
         _ => send(out, file(), 0),
     });
@@ -287,7 +292,10 @@ fn busy_servers_are_asked_again_and_told_apart_from_missing_files() {
     {
         let server = Http::new(move |number, asked, out| match number {
             0 | 1 => {
-                write!(out, "HTTP/1.1 {status}\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n")
+                write!(
+                    out,
+                    "HTTP/1.1 {status}\r\nRetry-After: 0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                )
             }
             _ => send(out, file(), asked.from),
         });
@@ -311,7 +319,10 @@ fn busy_servers_are_asked_again_and_told_apart_from_missing_files() {
 #[test]
 fn a_server_that_asks_for_too_long_a_pause_is_left_alone() {
     let server = Http::new(|_, _, out| {
-        write!(out, "HTTP/1.1 503 Busy\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n")
+        write!(
+            out,
+            "HTTP/1.1 503 Busy\r\nRetry-After: 3600\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
     });
     assert!(refused(&location(&[&server])).contains("503"));
     assert_eq!(server.requests().len(), 1);
@@ -376,12 +387,18 @@ fn redirects_are_followed_but_not_in_circles() {
     let server = Http::good(file());
     let target = server.url.clone();
     let redirecting = Http::new(move |_, _, out| {
-        write!(out, "HTTP/1.1 302 Found\r\nLocation: {target}/else\r\nContent-Length: 0\r\n\r\n")
+        write!(
+            out,
+            "HTTP/1.1 302 Found\r\nLocation: {target}/else\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
     });
     Scene::new().bring(&location(&[&redirecting])).expect("brought");
     assert_eq!(server.requests()[0].path, "/else");
     let circle = Http::new(|_, _, out| {
-        write!(out, "HTTP/1.1 302 Found\r\nLocation: /a/file\r\nContent-Length: 0\r\n\r\n")
+        write!(
+            out,
+            "HTTP/1.1 302 Found\r\nLocation: /a/file\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
     });
     assert!(refused(&location(&[&circle])).contains("redirect"));
 }

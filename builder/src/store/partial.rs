@@ -49,12 +49,17 @@ impl Store {
                 opened => opened.map_err(failed("open", &path))?,
             };
             file.lock().map_err(failed("lock", &path))?;
-            if self.has(digest, size) {
-                return Ok(None);
-            }
             // Whoever held the lock may have given it its final name, or up.
             let here = fs::metadata(&path).map(|found| found.ino()).ok();
-            if here == Some(file.metadata().map_err(failed("read", &path))?.ino()) {
+            let ours = here == Some(file.metadata().map_err(failed("read", &path))?.ino());
+            if self.has(digest, size) {
+                if ours {
+                    // Nobody needs it any more.
+                    fs::remove_file(&path).map_err(failed("remove", &path))?;
+                }
+                return Ok(None);
+            }
+            if ours {
                 let store = self.clone();
                 return Partial::resume(store, file, path, *digest, size).map(Some);
             }

@@ -24,6 +24,7 @@ fn only_what_was_announced_is_kept() {
     let path = store.insert(b"abc".as_slice(), 3, &digest).expect("right");
     assert_eq!(fs::read(&path).expect("readable"), b"abc");
     assert!(store.has(&digest, 3) && !store.has(&digest, 4));
+    assert!(store.partial(&digest, 3).expect("looked for").is_none(), "it is there already");
     assert_eq!(files(&store), [format!("sha256/ba/{digest}")]);
 }
 

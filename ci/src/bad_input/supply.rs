@@ -246,7 +246,7 @@ fn flip(path: &Path, at: u64) -> Result<()> {
 fn largest(folder: &Path, other: &str) -> Result<PathBuf> {
     let found = super::place::listing(folder)?;
     let files = found.into_iter().map(|file| folder.join(file.path));
-    let files = files.filter(|path| path.is_file() && !path.ends_with(other));
+    let files = files.filter(|path| path.is_file() && path.file_name() != Some(other.as_ref()));
     let largest = files.max_by_key(|path| path.metadata().map_or(0, |found| found.len()));
     largest.with_context(|| format!("no file in {}", folder.display()))
 }
