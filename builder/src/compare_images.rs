@@ -121,7 +121,8 @@ fn files(folder: &Path) -> Result<BTreeSet<String>, CompareError> {
 }
 
 fn compare_file(name: &str, one: &Path, other: &Path) -> Result<Vec<Difference>, CompareError> {
-    let (left, right) = (File::open(one).map_err(failed(one))?, File::open(other).map_err(failed(other))?);
+    let (left, right) =
+        (File::open(one).map_err(failed(one))?, File::open(other).map_err(failed(other))?);
     let (left, right) =
         (Bytes::of(&left).map_err(failed(one))?, Bytes::of(&right).map_err(failed(other))?);
     let ranges = left.differing(&right).map_err(failed(one))?;
@@ -166,18 +167,15 @@ fn limited(all: Vec<Difference>) -> Vec<Difference> {
             None => rest.push((difference.layer, 1)),
         }
     }
-    kept.extend(rest.into_iter().map(|(layer, count)| {
-        Difference::new(layer, format!("and {count} more differences"))
-    }));
+    kept.extend(
+        rest.into_iter()
+            .map(|(layer, count)| Difference::new(layer, format!("and {count} more differences"))),
+    );
     kept
 }
 
 /// The disk, partition by partition.
-fn disk(
-    one: &Bytes<'_>,
-    other: &Bytes<'_>,
-    ranges: &[std::ops::Range<u64>],
-) -> Vec<Difference> {
+fn disk(one: &Bytes<'_>, other: &Bytes<'_>, ranges: &[std::ops::Range<u64>]) -> Vec<Difference> {
     let name = DISK_FILE;
     let tables = (Gpt::read(&mut DiskFile(one)), Gpt::read(&mut DiskFile(other)));
     let (Ok(left), Ok(right)) = tables else {
@@ -200,8 +198,10 @@ fn disk(
         }
         inside += own.iter().map(|range| range.end - range.start).sum::<u64>();
         let layer = format!("{name}, partition {}", partition.name);
-        let parts =
-            (one.window(span.start, partition.len_bytes), other.window(span.start, partition.len_bytes));
+        let parts = (
+            one.window(span.start, partition.len_bytes),
+            other.window(span.start, partition.len_bytes),
+        );
         let whats = payloads::partition(&partition.name, &parts.0, &parts.1);
         found.extend(whats.into_iter().map(|what| Difference::new(&layer, what)));
     }

@@ -3,6 +3,8 @@
 //! when it does not, and names the address. What the bytes are worth is for the
 //! caller to check.
 
+#[cfg(test)]
+mod environment_tests;
 mod patience;
 mod server;
 #[cfg(test)]

@@ -13,7 +13,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use mlua::{
-    Function, HookTriggers, IntoLuaMulti, Lua, LuaOptions, MultiValue, StdLib, Table, Value, Variadic, VmState,
+    Function, HookTriggers, IntoLuaMulti, Lua, LuaOptions, MultiValue, StdLib, Table, Value,
+    Variadic, VmState,
 };
 
 use crate::sandbox::Call;
@@ -43,6 +44,9 @@ const COUNT_EVERY: u32 = 10_000;
 
 /// Memory that Lua may take, in bytes.
 const MAX_MEMORY: usize = 64 << 20;
+
+/// What scripts are called in messages.
+const SCRIPT: &str = "<lua>";
 
 /// Lua's own functions that reach out, or let a script load what is no text.
 const REMOVED: [&str; 1] = ["collectgarbage"];
@@ -96,14 +100,29 @@ pub fn run(tree: &mut Tree, call: &Call<'_>) -> Result<LuaRan, LuaError> {
     }
 }
 
-/// The error's first line: what follows is Lua's and our own stack.
+/// The error's first line: what follows is Lua's and our own stack. An error of
+/// our functions gets the line of the script that called them, as rpm's do.
 fn message(error: &mlua::Error) -> String {
     let text = match error {
-        mlua::Error::CallbackError { cause, .. } => return message(cause),
+        mlua::Error::CallbackError { cause, traceback } => {
+            let text = message(cause);
+            return match calling_line(traceback) {
+                Some(line) if !text.starts_with(SCRIPT) => format!("{line} {text}"),
+                _ => text,
+            };
+        }
         mlua::Error::RuntimeError(text) => text.clone(),
         other => other.to_string(),
     };
     text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// `<lua>:7:`, if the function that failed was called from the script.
+fn calling_line(traceback: &str) -> Option<&str> {
+    let callers = traceback.lines().map(str::trim).filter(|line| !line.ends_with(':'));
+    let caller = callers.into_iter().find(|line| !line.starts_with("[C]"))?;
+    let end = caller.strip_prefix(SCRIPT)?.strip_prefix(':')?.find(':')?;
+    caller.get(..SCRIPT.len() + end + 2)
 }
 
 fn execute(host: &Host, call: &Call<'_>) -> mlua::Result<()> {
@@ -172,6 +191,7 @@ fn globals(lua: &Lua, host: &Host) -> mlua::Result<()> {
     // bytecode can do what Lua's own checks never see
     globals.get::<Table>("string")?.set("dump", Value::Nil)?;
     loading(lua, host, &globals)?;
+    catching(lua)?;
     let the = host.clone();
     let print = move |lua: &Lua, values: Variadic<Value>| {
         let to_text: Function = lua.globals().get("tostring")?;
@@ -214,10 +234,30 @@ fn loading(lua: &Lua, host: &Host, globals: &Table) -> mlua::Result<()> {
         return text, file, function(path) return assert(file(path))() end";
     let load: Function = globals.get("load")?;
     let made = lua.load(own).set_name("=load");
-    let (text, file, run) = made.call::<(Function, Function, Function)>((load, lua.create_function(read)?))?;
+    let (text, file, run) =
+        made.call::<(Function, Function, Function)>((load, lua.create_function(read)?))?;
     globals.set("load", text)?;
     globals.set("loadfile", file)?;
     globals.set("dofile", run)
+}
+
+/// Errors of our functions are objects to Lua; a script that catches one is to
+/// get a text, as rpm gives it.
+fn catching(lua: &Lua) -> mlua::Result<()> {
+    let text = |lua: &Lua, error: Value| match error {
+        Value::Error(error) => lua.create_string(message(&error)).map(Value::String),
+        other => Ok(other),
+    };
+    let own = "local pcall_, xpcall_, text = pcall, xpcall, ...
+        local function plain(ok, ...)
+            if ok then return ok, ... end
+            return ok, text((...))
+        end
+        pcall = function(...) return plain(pcall_(...)) end
+        xpcall = function(call, handler, ...)
+            return xpcall_(call, function(error) return handler(text(error)) end, ...)
+        end";
+    lua.load(own).set_name("=pcall").call(lua.create_function(text)?)
 }
 
 /// Random numbers are the same in every run.

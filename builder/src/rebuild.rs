@@ -19,6 +19,8 @@ use crate::progress::Progress;
 use crate::recipe::{Recipe, RepositoryPlace};
 use crate::report;
 use crate::store::Store;
+use crate::unfinished::Unfinished;
+use crate::vendor;
 
 /// Why something cannot be rebuilt at all.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +74,12 @@ pub enum RebuildError {
         /// Why.
         problems: String,
     },
+    /// Recipe and lock are not of the same image.
+    #[error("recipe and lock in {path} do not fit each other: it was changed or damaged")]
+    Torn {
+        /// The archive.
+        path: PathBuf,
+    },
     /// The lock in it.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -115,16 +123,19 @@ pub struct Rebuilt {
 impl Rebuild<'_> {
     /// Builds and compares.
     pub fn run(self) -> Result<Rebuilt, RebuildError> {
-        let unpacked = tempfile::tempdir_in(self.out)
+        let unpacked = Unfinished::scratch(self.out)
             .map_err(|source| RebuildError::Io { path: self.out.into(), source })?;
         let (recipe, lock) = self.inputs(unpacked.path())?;
-        check_tools(&lock, self.tools)?;
+        let io = |source| RebuildError::Io { path: self.store.root().into(), source };
+        let vendored = vendor::tools_of(self.store, &lock.tools).map_err(io)?;
+        let tools = vendored.as_ref().map_or(self.tools, Unfinished::path);
+        check_tools(&lock, tools)?;
         let (signing, fault) = self.signing()?;
         let built = Build {
             recipe: &recipe,
             lock: &lock,
             store: self.store,
-            tools: self.tools,
+            tools,
             signing: &signing,
             bundle: true,
             out: self.out,
@@ -150,7 +161,9 @@ impl Rebuild<'_> {
         })?;
         let lock_path = into.join(inputs::LOCK_FILE);
         let lock = Lock::load(&lock_path)?;
-        lock.check_fits(&recipe, &lock_path)?;
+        if lock.check_fits(&recipe, &lock_path).is_err() {
+            return Err(RebuildError::Torn { path: archive });
+        }
         for (id, place) in self.places {
             let repository = recipe.repositories.iter_mut().find(|one| one.id.as_str() == id);
             let repository = repository.ok_or_else(|| RebuildError::NoRepository(id.clone()))?;

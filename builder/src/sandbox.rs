@@ -235,19 +235,21 @@ impl Sandbox {
 
     /// Brings the mirror up to date.
     fn update(&mut self, tree: &Tree) -> Result<(), SandboxError> {
-        if self.held.is_none() {
-            self.done(&Request::Reset)?;
+        match &self.held {
+            Some(held) if held == tree => return Ok(()),
+            Some(_) => {}
+            None => self.done(&Request::Reset)?,
         }
         let spool = Spool::create(self.folder.join(keeper::SPOOL));
         let mut spool = spool.map_err(|e| self.error("write the contents of files", e))?;
         let steps = mirror::operations(self.held.as_ref(), tree, &self.ids, &mut spool)
             .map_err(|e| self.error("write the contents of files", e))?;
-        if !steps.is_empty() || self.held.is_none() {
-            // until it is done, the mirror is neither the one nor the other
-            self.held = None;
+        // until it is done, the mirror is neither the one nor the other
+        let fresh = self.held.take().is_none();
+        if fresh || !steps.is_empty() {
             self.done(&Request::Change(steps))?;
-            self.held = Some(tree.clone());
         }
+        self.held = Some(tree.clone());
         Ok(())
     }
 
@@ -344,6 +346,29 @@ impl Keeper {
             (Some(requests), Some(answers)) => Ok(Self { child, requests, answers }),
             _ => Err(failed(io::ErrorKind::BrokenPipe.into())),
         }
+    }
+}
+
+/// Removes a folder that a killed sandbox has left, with files in it that
+/// belong to the user's sub-ids: outside of a user namespace that user may not
+/// remove them. `program` is the slipway executable.
+///
+/// # Errors
+/// If there is no user namespace to be had, or the folder stays.
+pub fn remove_left(folder: &Path, program: &Path) -> Result<(), SandboxError> {
+    let failed = |source| SandboxError::Io { what: "clear", folder: folder.to_owned(), source };
+    let mut keeper = Keeper::start(program, folder)?;
+    let first = receive::<Answer>(&mut keeper.answers).map_err(failed)?;
+    if matches!(first, Some(Answer::Done)) {
+        Ids::find().apply(keeper.child.id())?;
+        send(&mut keeper.requests, &Request::Mapped).map_err(failed)?;
+    }
+    // It removes everything when there is nobody to ask for anything.
+    drop(keeper.requests);
+    keeper.child.wait().map_err(failed)?;
+    match folder.exists() {
+        true => Err(failed(io::ErrorKind::DirectoryNotEmpty.into())),
+        false => Ok(()),
     }
 }
 

@@ -335,7 +335,7 @@ enum Arrived {
     /// In one go.
     Now(Pending),
     /// Perhaps in several.
-    InParts(Partial),
+    InParts(Box<Partial>),
 }
 
 impl Received {

@@ -154,7 +154,7 @@ enum Walk {
 }
 
 /// A root file system.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree {
     inodes: Vec<Inode>,
     implicit: BTreeSet<InodeId>,

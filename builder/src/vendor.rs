@@ -18,6 +18,7 @@ use crate::lock::{Lock, LockedTool};
 use crate::progress::{Progress, Unit, bytes};
 use crate::recipe::Recipe;
 use crate::store::{Store, StoreError};
+use crate::unfinished::Unfinished;
 
 /// Something cannot be vendored.
 #[derive(Debug, thiserror::Error)]
@@ -72,8 +73,7 @@ pub fn vendor(
     let packages = lock
         .all_packages()
         .map(|package| (store.blob_path(&package.sha256), package.size, package.sha256));
-    let programs =
-        lock.tools.iter().map(|tool| (tools.join(&tool.name), tool.size, tool.sha256));
+    let programs = lock.tools.iter().map(|tool| (tools.join(&tool.name), tool.size, tool.sha256));
     let mut blobs: Vec<(PathBuf, u64, Digest)> = packages.chain(programs).collect();
     blobs.sort_by_key(|(_, _, digest)| *digest);
     blobs.dedup_by_key(|(_, _, digest)| *digest);
@@ -104,14 +104,11 @@ pub fn vendor(
 
 /// The programs that a lock names, from a store that has them all: a folder
 /// that goes away when it is dropped.
-pub fn tools_of(
-    store: &Store,
-    tools: &[LockedTool],
-) -> io::Result<Option<tempfile::TempDir>> {
+pub fn tools_of(store: &Store, tools: &[LockedTool]) -> io::Result<Option<Unfinished>> {
     if tools.is_empty() || !tools.iter().all(|tool| store.has(&tool.sha256, tool.size)) {
         return Ok(None);
     }
-    let folder = tempfile::tempdir()?;
+    let folder = Unfinished::scratch(&std::env::temp_dir())?;
     for tool in tools {
         std::fs::copy(store.blob_path(&tool.sha256), folder.path().join(&tool.name))?;
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::images::Workshop;
 use crate::{
-    bad_input, demo, image_judges, judge, mariner, proof, setup, solve_judge, synthetic, tools,
+    bad_input, cases, demo, format_boots, image_judges, judge, mariner, proof, setup, solve_judge, synthetic, tools,
     tree_judge, tuf_judge,
 };
 
@@ -55,7 +55,14 @@ pub fn run(top: &Path, selection: &Selection) -> Result<()> {
     if selection.boots.is_none() {
         of_what_is_made(&workshop, selection)?;
     }
-    selection.stage("boots", || proof::run(&workshop, selection.boots.as_deref()))?;
+    let only = selection.boots.as_deref();
+    let formats = cases::any(&format_boots::all_cases(), only);
+    if formats {
+        selection.stage("every format boots", || format_boots::run(&workshop, only))?;
+    }
+    if !formats || only.is_none_or(proof::has) {
+        selection.stage("boots", || proof::run(&workshop, only))?;
+    }
     println!("all checks: {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
 }

@@ -30,10 +30,13 @@ const PACKAGES: &[&str] = &[
     "python3-dnf",
     "python3-venv",
     "rpm",
+    "skopeo",
     "sqlite3",
+    "squashfs-tools",
     "systemd-boot-efi",
     "time",
     "uidmap",
+    "umoci",
     "xz-utils",
     "zstd",
 ];

@@ -39,7 +39,7 @@ const fn only(side: Side, path: &'static str, why: &'static str) -> Intended {
     Intended { side, path, why }
 }
 
-const INTENDED: [Intended; 38] = [
+const INTENDED: &[Intended] = &[
     only(Side::Ours, "/etc/hostname", "written by the recipe"),
     only(Side::Ours, "/usr/lib/slipway/**", "the agent and its settings"),
     only(Side::Ours, "/usr/lib/slipway", "the agent and its settings"),
@@ -94,7 +94,7 @@ const INTENDED: [Intended; 38] = [
 ];
 
 /// Files whose text may differ although it means the same.
-const SAME_MEANING: [(&str, &str); 3] = [
+const SAME_MEANING: &[(&str, &str)] = &[
     ("/etc/ld.so.cache", "it names the tool that wrote it"),
     ("/usr/lib/modules/", "depmod orders modules.symbols by a hash table"),
     ("/etc/shadow", "the day of the last change is the day of the build"),

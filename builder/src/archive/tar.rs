@@ -12,7 +12,7 @@ use super::ArchiveError;
 use crate::tree::{Content, ContentReader, Inode, InodeId, Metadata, Node, Tree, TreePath};
 
 /// Tar's unit.
-const BLOCK_BYTES: u64 = 512;
+const BLOCK_BYTES: usize = 512;
 /// Room for a name, and for a link's target, in a ustar header.
 const NAME_BYTES: usize = 100;
 /// Largest number in eight and in twelve octal digits, less the NUL.
@@ -73,13 +73,13 @@ impl<W: Write> Writer<W> {
 
     /// The end of a member of this size.
     pub fn pad(&mut self, size_bytes: u64) -> io::Result<()> {
-        let padding = size_bytes.next_multiple_of(BLOCK_BYTES) - size_bytes;
-        self.out.write_all(&[0; BLOCK_BYTES as usize][..usize::try_from(padding).unwrap_or(0)])
+        let padding = size_bytes.next_multiple_of(BLOCK_BYTES as u64) - size_bytes;
+        self.out.write_all(&[0; BLOCK_BYTES][..usize::try_from(padding).unwrap_or(0)])
     }
 
     /// The end of the archive.
     pub fn finish(mut self) -> io::Result<W> {
-        self.out.write_all(&[0; 2 * BLOCK_BYTES as usize])?;
+        self.out.write_all(&[0; 2 * BLOCK_BYTES])?;
         Ok(self.out)
     }
 }

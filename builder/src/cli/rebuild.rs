@@ -8,6 +8,7 @@ use clap::Args;
 use formats::trust::Root;
 use slipway::rebuild;
 use slipway::recipe::RepositoryPlace;
+use slipway::unfinished::Unfinished;
 
 use super::{Global, StoreArgs, ToolsArgs};
 
@@ -81,7 +82,7 @@ impl Rebuild {
         let store = self.store.open()?;
         let limit = store.limit()?;
         let scratch = self.scratch()?;
-        let out = self.out.as_deref().or(scratch.as_ref().map(tempfile::TempDir::path));
+        let out = self.out.as_deref().or(scratch.as_ref().map(Unfinished::path));
         let places: Vec<_> =
             self.repository.iter().map(|one| (one.0.clone(), one.1.clone())).collect();
         let rebuilt = rebuild::Rebuild {
@@ -99,19 +100,21 @@ impl Rebuild {
         super::compare::report(&rebuilt.differences, global)?;
         match rebuilt.differences.len() {
             0 => Ok(()),
-            count => bail!("{} is not what its inputs give: {count} differences", self.verify.display()),
+            count => {
+                bail!("{} is not what its inputs give: {count} differences", self.verify.display())
+            }
         }
     }
 
-    /// A folder beside the image, which is known to have room for one.
-    fn scratch(&self) -> anyhow::Result<Option<tempfile::TempDir>> {
+    /// Where it is built if the result is not wanted.
+    fn scratch(&self) -> anyhow::Result<Option<Unfinished>> {
         match &self.out {
             Some(out) => {
                 std::fs::create_dir_all(out)
                     .with_context(|| format!("cannot make {}", out.display()))?;
                 Ok(None)
             }
-            None => Ok(Some(tempfile::tempdir()?)),
+            None => Ok(Some(Unfinished::scratch(&std::env::temp_dir())?)),
         }
     }
 }

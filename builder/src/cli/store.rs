@@ -185,9 +185,9 @@ impl Verify {
         }
         match found.damaged.len() {
             0 => Ok(()),
-            count if found.removed => bail!(
-                "{count} damaged files were removed; the next build brings them in again"
-            ),
+            count if found.removed => {
+                bail!("{count} damaged files were removed; the next build brings them in again")
+            }
             count => bail!("{count} files are damaged; without --report they are removed"),
         }
     }

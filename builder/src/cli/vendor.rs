@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use slipway::lock::Lock;
-use slipway::progress::{bytes};
+use slipway::progress::bytes;
 use slipway::recipe::Recipe;
 use slipway::store::Store;
 use slipway::{fetch, vendor};

@@ -36,6 +36,6 @@ fn entry(bytes: &[u8], at: usize) -> Option<(String, String, usize)> {
     let content_at = name_at.checked_add(name_len)?.checked_next_multiple_of(4)?;
     let end = content_at.checked_add(size)?;
     let content = bytes.get(content_at..end)?;
-    let what = format!("mode {mode:o}, {size} bytes, {}", Digest::of(content));
+    let what = format!("mode {mode:o}, {size} bytes, content {}", Digest::of(content));
     Some((String::from_utf8_lossy(name).into_owned(), what, end.checked_next_multiple_of(4)?))
 }

@@ -29,7 +29,8 @@ pub(super) fn text(one: &Bytes<'_>, other: &Bytes<'_>) -> Option<Vec<String>> {
             // Only the ends of lines differ.
             (None, None) => return None,
             (one, other) if one != other => {
-                return Some(vec![format!("line {number}: {}, {}", shown(one), shown(other))]);
+                let (one, other) = (shown(one), shown(other));
+                return Some(vec![format!("line {number}: {one} here, {other} there")]);
             }
             _ => {}
         }
@@ -46,11 +47,13 @@ fn shown(line: Option<&str>) -> String {
     }
 }
 
-/// The fields that differ.
+/// The fields that differ; lines where it is no JSON any more.
 pub(super) fn json(one: &Bytes<'_>, other: &Bytes<'_>) -> Option<Vec<String>> {
-    let left = fields(&one.all(MAX_DOCUMENT_BYTES)?)?;
-    let right = fields(&other.all(MAX_DOCUMENT_BYTES)?)?;
-    Some(differences(&left, &right))
+    let read = |bytes: &Bytes<'_>| fields(&bytes.all(MAX_DOCUMENT_BYTES)?);
+    match (read(one), read(other)) {
+        (Some(left), Some(right)) => Some(differences(&left, &right)),
+        _ => text(one, other),
+    }
 }
 
 fn fields(bytes: &[u8]) -> Option<BTreeMap<String, String>> {
@@ -89,7 +92,8 @@ fn members(bytes: Vec<u8>) -> Option<BTreeMap<String, String>> {
         let name = entry.path().ok()?.display().to_string();
         let mut content = Vec::new();
         entry.read_to_end(&mut content).ok()?;
-        let mut what = format!("{:?} {:o}", entry.header().entry_type(), entry.header().mode().ok()?);
+        let mut what =
+            format!("{:?} {:o}", entry.header().entry_type(), entry.header().mode().ok()?);
         if let Some(link) = entry.link_name().ok()? {
             let _ = write!(what, " to {}", link.display());
         }
@@ -113,6 +117,20 @@ pub(super) fn differences(
     names
         .into_iter()
         .filter(|name| left.get(*name) != right.get(*name))
-        .map(|name| format!("{name}: {}, {}", of(left, name), of(right, name)))
+        .map(|name| {
+            let (left, right) = unlike(&of(left, name), &of(right, name));
+            format!("{name}: {left} here, {right} there")
+        })
         .collect()
+}
+
+/// Of two descriptions, the parts between commas that are not the same.
+fn unlike(left: &str, right: &str) -> (String, String) {
+    let (one, other): (Vec<_>, Vec<_>) = (left.split(", ").collect(), right.split(", ").collect());
+    if one.len() != other.len() {
+        return (left.to_owned(), right.to_owned());
+    }
+    let pairs = one.into_iter().zip(other).filter(|(one, other)| one != other);
+    let (one, other): (Vec<_>, Vec<_>) = pairs.unzip();
+    (one.join(", "), other.join(", "))
 }

@@ -77,7 +77,7 @@ impl Walk<'_, '_> {
                 }
             }
             0o100_000 | 0o120_000 => match self.digest(&inode) {
-                Some(digest) => what += &format!(", {digest}"),
+                Some(digest) => what += &format!(", content {digest}"),
                 None => what += ", bytes that cannot be read",
             },
             _ => what += &format!(", device {:x}", inode.block),
@@ -129,10 +129,7 @@ impl Walk<'_, '_> {
             _ => return None,
         };
         let mut buffer = vec![0; 1 << 20];
-        let parts = [
-            (u64::from(inode.block) * BLOCK, inode.size - inline),
-            (inode.end, inline),
-        ];
+        let parts = [(u64::from(inode.block) * BLOCK, inode.size - inline), (inode.end, inline)];
         for (begin, len) in parts {
             let mut at = 0;
             while at < len {

@@ -71,7 +71,8 @@ impl<'f> Members<'f> {
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         let table = self.member(&format!("chunks/{name}")).ok_or_else(missing)?;
         let table = table.all(MAX_TABLE_BYTES).ok_or_else(missing)?;
-        let table = ChunkTable::decode(&table).map_err(|error| io::Error::other(error.to_string()))?;
+        let table =
+            ChunkTable::decode(&table).map_err(|error| io::Error::other(error.to_string()))?;
         let data = self.member(&format!("data/{name}")).ok_or_else(missing)?;
         let mut out = tempfile::tempfile()?;
         let (mut frame_at, mut raw_at, mut faults) = (0, 0_u64, Vec::new());
@@ -85,7 +86,8 @@ impl<'f> Members<'f> {
                 let read = data.read_at(&mut frame, frame_at);
                 let whole = read.is_ok() && Digest::of(&frame) == chunk.frame_sha256;
                 if whole {
-                    raw = zstd::bulk::decompress(&frame, chunk.raw_len as usize).unwrap_or_default();
+                    raw =
+                        zstd::bulk::decompress(&frame, chunk.raw_len as usize).unwrap_or_default();
                 }
                 if raw.len() != chunk.raw_len as usize {
                     let end = raw_at + u64::from(chunk.raw_len);
@@ -225,10 +227,8 @@ fn sections(one: &Bytes<'_>, other: &Bytes<'_>) -> Option<Vec<String>> {
         };
         sections.iter().map(describe).collect::<BTreeMap<_, _>>()
     };
-    let mut found = documents::differences(
-        &list(&left, &left_sections),
-        &list(&right, &right_sections),
-    );
+    let mut found =
+        documents::differences(&list(&left, &left_sections), &list(&right, &right_sections));
     let initrd = |pe: &[u8], sections: &[(String, std::ops::Range<usize>)]| {
         let range = sections.iter().find(|(name, _)| name == ".initrd")?.1.clone();
         Some(cpio::list(pe.get(range)?))

@@ -132,7 +132,7 @@ mod tests {
         let mut state = 1_u32;
         let mut noise = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 24) as u8
+            state.to_le_bytes()[3]
         };
         let random: Vec<u8> = (0..300_000).map(|_| noise()).collect();
         let text: Vec<u8> =

@@ -20,7 +20,8 @@ pub const ALGORITHMS: u16 = 1;
 /// Blocks that an extent's compressed bytes take at most: 64 KiB. Larger ones
 /// win next to nothing with LZ4, which looks back as far, and cost more memory
 /// at each page that is read.
-pub const MAX_EXTENT_BLOCKS: usize = 16;
+pub const MAX_EXTENT_BLOCKS: usize = MAX_EXTENT_BLOCKS_U16 as usize;
+const MAX_EXTENT_BLOCKS_U16: u16 = 16;
 /// Where a map may begin.
 pub const MAP_ALIGN_BYTES: u64 = 8;
 /// How far back LZ4 reaches.
@@ -142,7 +143,7 @@ pub fn settings() -> [u8; 16] {
     let mut bytes = [0; 16];
     bytes[..2].copy_from_slice(&14_u16.to_le_bytes());
     bytes[2..4].copy_from_slice(&MAX_DISTANCE.to_le_bytes());
-    bytes[4..6].copy_from_slice(&(MAX_EXTENT_BLOCKS as u16).to_le_bytes());
+    bytes[4..6].copy_from_slice(&MAX_EXTENT_BLOCKS_U16.to_le_bytes());
     bytes
 }
 

@@ -15,8 +15,8 @@ use reqwest::blocking::Response;
 use reqwest::header::{CONTENT_RANGE, HeaderMap, RANGE, RETRY_AFTER};
 use reqwest::tls::Certificate;
 
-use super::patience::{Patience, Steady};
 use super::LocationError;
+use super::patience::{Patience, Steady};
 
 /// Names a file of certificates to trust besides the system's.
 const AUTHORITY: &str = "SLIPWAY_CA_FILE";
@@ -155,19 +155,22 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 
 /// Trying again would not make a certificate any better.
 fn is_about_certificates(error: &reqwest::Error) -> bool {
-    let mut source: Option<&(dyn Error + 'static)> = error.source();
-    while let Some(cause) = source {
-        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls = match inner {
-            Some(inner) => inner.downcast_ref::<rustls::Error>(),
-            None => cause.downcast_ref::<rustls::Error>(),
-        };
-        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
+    let mut cause: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(error) = cause {
+        if is_bad_certificate(error) {
             return true;
         }
-        source = cause.source();
+        cause = error.source();
     }
     false
+}
+
+/// Errors of TLS come wrapped in those of sockets, more than once.
+fn is_bad_certificate(error: &(dyn Error + 'static)) -> bool {
+    if let Some(error) = error.downcast_ref::<io::Error>() {
+        return error.get_ref().is_some_and(|inner| is_bad_certificate(inner));
+    }
+    matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// A URL for people and files: without what stands before an `@`.

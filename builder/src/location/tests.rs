@@ -29,7 +29,9 @@ struct Http {
 
 impl Http {
     /// `answer` gets the number of the request, from 0.
-    fn new(answer: impl Fn(usize, &Asked, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static) -> Self {
+    fn new(
+        answer: impl Fn(usize, &Asked, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
@@ -107,9 +109,8 @@ fn cut(out: &mut TcpStream, bytes: &[u8], from: usize, count: usize) -> io::Resu
     out.write_all(&rest[..count.min(rest.len())])
 }
 
-static FILE: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| {
-    (0_u32..80_000).flat_map(|number| number.to_le_bytes()).collect()
-});
+static FILE: std::sync::LazyLock<Vec<u8>> =
+    std::sync::LazyLock::new(|| (0_u32..80_000).flat_map(|number| number.to_le_bytes()).collect());
 
 fn file() -> &'static [u8] {
     &FILE
@@ -282,9 +283,12 @@ fn a_server_that_sends_another_range_is_not_believed() {
 
 #[test]
 fn busy_servers_are_asked_again_and_told_apart_from_missing_files() {
-    for status in ["500 Internal Server Error", "503 Service Unavailable", "429 Too Many Requests"] {
+    for status in ["500 Internal Server Error", "503 Service Unavailable", "429 Too Many Requests"]
+    {
         let server = Http::new(move |number, asked, out| match number {
-            0 | 1 => write!(out, "HTTP/1.1 {status}\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n"),
+            0 | 1 => {
+                write!(out, "HTTP/1.1 {status}\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n")
+            }
             _ => send(out, file(), asked.from),
         });
         Scene::new().bring(&location(&[&server])).expect(status);

@@ -86,10 +86,11 @@ impl Location {
         count: &mut dyn FnMut(Counted),
     ) -> Result<Brought, TransferError> {
         check_inside(href)?;
-        let mut wanted = Wanted { href, size, digest, store, count, partial: None, restarted: false };
+        let mut wanted =
+            Wanted { href, size, digest, store, count, partial: None, restarted: false };
         let mut errors = Vec::new();
         for place in self.0.iter() {
-            match place.usable().map_err(Into::into).and_then(|()| wanted.from_place(place)) {
+            match place.usable().map_err(Into::into).and_then(|()| wanted.take_from(place)) {
                 Ok(brought) => return Ok(brought),
                 Err(error) if error.is_ours() => return Err(error),
                 Err(error) => {
@@ -117,7 +118,7 @@ fn of_all(mut errors: Vec<TransferError>) -> TransferError {
 }
 
 impl Wanted<'_> {
-    fn from_place(&mut self, place: &Place) -> Result<Brought, TransferError> {
+    fn take_from(&mut self, place: &Place) -> Result<Brought, TransferError> {
         match &place.source {
             Source::Offline(_) => {
                 Err(LocationError::Offline { address: place.address(self.href) }.into())
@@ -134,7 +135,7 @@ impl Wanted<'_> {
                 }
                 Ok(Brought::Received(received?))
             }
-            Source::Http(server) => self.from_server(server),
+            Source::Http(server) => self.download(server),
         }
     }
 
@@ -147,7 +148,7 @@ impl Wanted<'_> {
         }
     }
 
-    fn from_server(&mut self, server: &Server) -> Result<Brought, TransferError> {
+    fn download(&mut self, server: &Server) -> Result<Brought, TransferError> {
         let mut tries = server.patience().tries();
         loop {
             let Some(mut partial) = self.begin()? else {
@@ -231,12 +232,12 @@ impl Wanted<'_> {
             StoreError::Digest { .. } if !partial.is_of_one_piece() && !self.restarted => {
                 self.restarted = true;
                 self.forget(&mut partial)?;
-                self.partial = Some(partial);
+                self.partial = Some(*partial);
                 Ok(Err(None))
             }
             error => {
                 let error = error.into();
-                self.keep_or_forget(partial, &error)?;
+                self.keep_or_forget(*partial, &error)?;
                 Ok(Err(Some(error)))
             }
         }

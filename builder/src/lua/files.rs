@@ -368,8 +368,7 @@ impl Files {
             let last = todo.iter().all(String::is_empty);
             let Some(found) = entries.get(&name).copied() else {
                 let path = join(&at)?.join(&name).map_err(|_| Errno::NameTooLong)?;
-                let missing =
-                    Place { directory: here, path, name: Some(name), found: None, slash };
+                let missing = Place { directory: here, path, name: Some(name), found: None, slash };
                 return if last { Ok(missing) } else { Err(Errno::Missing) };
             };
             let follow = follow_last || !last || slash;

@@ -41,9 +41,7 @@ pub fn table(lua: &Lua, host: &Host) -> mlua::Result<Table> {
     let write = move |lua: &Lua, pieces: Variadic<Value>| write(lua, &to, &pieces);
     io.set("write", lua.create_function(write)?)?;
     let from = input.clone();
-    let read = move |lua: &Lua, formats: Variadic<Value>| {
-        borrow(&from)?.read(lua, &formats)
-    };
+    let read = move |lua: &Lua, formats: Variadic<Value>| borrow(&from)?.read(lua, &formats);
     io.set("read", lua.create_function(read)?)?;
     let the = host.clone();
     let open = move |lua: &Lua, (path, mode): (String, Option<String>)| {
@@ -61,7 +59,8 @@ pub fn table(lua: &Lua, host: &Host) -> mlua::Result<Table> {
             return lines(lua, borrow(&input)?, formats, false);
         };
         let mode = Mode::parse("r").ok_or_else(|| Error::runtime("no mode"))?;
-        let text = |errno: Errno| Error::runtime(format!("{path}: {}", errno.text()));
+        let text =
+            |errno: Errno| Error::runtime(format!("cannot open file '{path}' ({})", errno.text()));
         lines(lua, self::open(&the, &path, mode)?.map_err(text)?, formats, true)
     };
     io.set("lines", lua.create_function(lines)?)?;
@@ -152,7 +151,10 @@ fn write(lua: &Lua, file: &AnyUserData, pieces: &[Value]) -> mlua::Result<MultiV
             _ => None,
         };
         let text = text.ok_or_else(|| {
-            Error::runtime(format!("bad argument to 'write' (string expected, got {})", piece.type_name()))
+            Error::runtime(format!(
+                "bad argument to 'write' (string expected, got {})",
+                piece.type_name()
+            ))
         })?;
         let bytes = text.as_bytes();
         if handle.file.borrow().kind == Kind::Output {
@@ -286,7 +288,9 @@ impl UserData for Handle {
             this.check()?;
             let whence = whence.unwrap_or_else(|| "cur".to_owned());
             if !["set", "cur", "end"].contains(&whence.as_str()) {
-                return Err(Error::runtime(format!("bad argument #1 to 'seek' (invalid option '{whence}')")));
+                return Err(Error::runtime(format!(
+                    "bad argument #1 to 'seek' (invalid option '{whence}')"
+                )));
             }
             match this.file.borrow_mut().seek(&whence, offset.unwrap_or(0)) {
                 Ok(position) => position.into_lua_multi(lua),

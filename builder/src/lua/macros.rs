@@ -114,11 +114,7 @@ fn closing(text: &str) -> Option<usize> {
     })
 }
 
-fn braces(
-    macros: &BTreeMap<String, String>,
-    inside: &str,
-    depth: usize,
-) -> Result<String, String> {
+fn braces(macros: &BTreeMap<String, String>, inside: &str, depth: usize) -> Result<String, String> {
     let unknown = || format!("%{{{inside}}}");
     let name = inside.trim_start_matches(['?', '!']);
     let flags = &inside[..inside.len() - name.len()];

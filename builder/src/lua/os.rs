@@ -18,7 +18,8 @@ pub fn table(lua: &Lua, host: &Host, date: Function) -> mlua::Result<Table> {
         let removed = the.with(|state| {
             // remove(3)
             let files = &mut state.files;
-            let directory = files.locate(&path).is_ok_and(|id| files.tree.inode(id).node.is_directory());
+            let directory =
+                files.locate(&path).is_ok_and(|id| files.tree.inode(id).node.is_directory());
             if directory { files.remove_directory(&path) } else { files.unlink(&path) }
         })?;
         match removed {
@@ -28,11 +29,11 @@ pub fn table(lua: &Lua, host: &Host, date: Function) -> mlua::Result<Table> {
     };
     os.set("remove", lua.create_function(remove)?)?;
     let the = host.clone();
-    let rename = move |lua: &Lua, (from, to): (String, String)| {
-        match the.with(|state| state.files.rename(&from, &to))? {
-            Ok(()) => true.into_lua_multi(lua),
-            Err(errno) => failed(lua, errno, None),
-        }
+    let rename = move |lua: &Lua, (from, to): (String, String)| match the
+        .with(|state| state.files.rename(&from, &to))?
+    {
+        Ok(()) => true.into_lua_multi(lua),
+        Err(errno) => failed(lua, errno, None),
     };
     os.set("rename", lua.create_function(rename)?)?;
     let the = host.clone();

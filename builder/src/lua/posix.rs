@@ -188,12 +188,8 @@ fn stat(state: &State, path: &str) -> Result<Fields, Errno> {
     };
     let meta = &inode.meta;
     #[expect(clippy::cast_precision_loss, reason = "numbers of a script have 53 bits, as rpm's")]
-    let (size, time, links, number) = (
-        size as f64,
-        meta.mtime as f64,
-        files.links(id) as f64,
-        id.number() as f64 + 1.0,
-    );
+    let (size, time, links, number) =
+        (size as f64, meta.mtime as f64, files.links(id) as f64, id.number() as f64 + 1.0);
     Ok(vec![
         ("mode", Field::Text(mode::show(meta.mode))),
         ("ino", Field::Number(number)),
@@ -277,9 +273,8 @@ fn environment(lua: &Lua, host: &Host, posix: &Table) -> mlua::Result<()> {
     };
     posix.set("putenv", lua.create_function(put)?)?;
     let the = host.clone();
-    let unset = move |_: &Lua, name: String| {
-        the.with(|state| drop(state.environment.remove(&name)))
-    };
+    let unset =
+        move |_: &Lua, name: String| the.with(|state| drop(state.environment.remove(&name)));
     posix.set("unsetenv", lua.create_function(unset)?)
 }
 

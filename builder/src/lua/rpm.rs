@@ -58,25 +58,23 @@ pub fn table(lua: &Lua, host: &Host) -> mlua::Result<Table> {
 
 fn macro_calls(lua: &Lua, host: &Host, rpm: &Table) -> mlua::Result<()> {
     let the = host.clone();
-    let expand = move |_: &Lua, text: String| {
-        match the.with(|state| macros::expand(&state.macros, &text))? {
-            Ok(expanded) => Ok(expanded),
-            Err(part) => the.unsupported(&format!("rpm.expand of {part}")),
-        }
+    let expand = move |_: &Lua, text: String| match the
+        .with(|state| macros::expand(&state.macros, &text))?
+    {
+        Ok(expanded) => Ok(expanded),
+        Err(part) => the.unsupported(&format!("rpm.expand of {part}")),
     };
     rpm.set("expand", lua.create_function(expand)?)?;
     let the = host.clone();
-    let define = move |_: &Lua, text: String| {
-        match the.with(|state| macros::define(&mut state.macros, &text))? {
-            Some(()) => Ok(()),
-            None => the.unsupported(&format!("rpm.define of {text:?}")),
-        }
+    let define = move |_: &Lua, text: String| match the
+        .with(|state| macros::define(&mut state.macros, &text))?
+    {
+        Some(()) => Ok(()),
+        None => the.unsupported(&format!("rpm.define of {text:?}")),
     };
     rpm.set("define", lua.create_function(define)?)?;
     let the = host.clone();
-    let undefine = move |_: &Lua, name: String| {
-        the.with(|state| drop(state.macros.remove(&name)))
-    };
+    let undefine = move |_: &Lua, name: String| the.with(|state| drop(state.macros.remove(&name)));
     rpm.set("undefine", lua.create_function(undefine)?)?;
     let the = host.clone();
     let defined = move |_: &Lua, name: String| {
@@ -177,8 +175,9 @@ impl UserData for Version {
 fn versions(lua: &Lua, rpm: &Table) -> mlua::Result<()> {
     let compare = |_: &Lua, (one, two): (String, String)| {
         let parse = |position: u8, text: &str| {
-            let wrong =
-                || Error::runtime(format!("bad argument #{position} to 'vercmp' (invalid version )"));
+            let wrong = || {
+                Error::runtime(format!("bad argument #{position} to 'vercmp' (invalid version )"))
+            };
             Version::parse(text).ok_or_else(wrong)
         };
         Ok(match parse(1, &one)?.order(&parse(2, &two)?) {

@@ -101,7 +101,8 @@ pub struct Host(pub Rc<RefCell<State>>);
 impl Host {
     /// Calls `with` with the state. No function keeps it longer than that.
     pub fn with<T>(&self, with: impl FnOnce(&mut State) -> T) -> mlua::Result<T> {
-        let mut state = self.0.try_borrow_mut().map_err(|_| Error::runtime("called within a call"))?;
+        let mut state =
+            self.0.try_borrow_mut().map_err(|_| Error::runtime("called within a call"))?;
         Ok(with(&mut state))
     }
 
@@ -112,7 +113,13 @@ impl Host {
     }
 
     /// Puts a function that only says that it is not supported.
-    pub fn refuse(&self, lua: &Lua, table: &Table, prefix: &str, names: &[&str]) -> mlua::Result<()> {
+    pub fn refuse(
+        &self,
+        lua: &Lua,
+        table: &Table,
+        prefix: &str,
+        names: &[&str],
+    ) -> mlua::Result<()> {
         for name in names {
             let (host, what) = (self.clone(), format!("{prefix}.{name}"));
             let refuse = move |_: &Lua, _: MultiValue| host.unsupported::<()>(&what);

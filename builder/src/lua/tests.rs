@@ -193,7 +193,8 @@ fn on_disk(root: &Path) -> Vec<String> {
 }
 
 /// Expressions whose value rpm shows; both print them after the same set-up.
-const PRINTED: [&str; 24] = [
+/// (Debian's rpm has Lua 5.3, in which `"10" + 5` is 15.0 and not 15.)
+const PRINTED: [&str; 29] = [
     r#"posix.mkdir("/none/x")"#,
     r#"posix.mkdir("/etc")"#,
     r#"posix.rmdir("/etc")"#,
@@ -217,6 +218,11 @@ const PRINTED: [&str; 24] = [
     r#"io.open("/etc/list"):read("l", "n", "n", "L", 3, "a", "a", "l")"#,
     r#"rpm.vercmp("1:1.0-1", "2.0-1"), rpm.vercmp("1.0", "1.0-1"), rpm.b64decode("aGk=")"#,
     r#"posix.link("/etc", "/x")"#,
+    r#"pcall(io.lines, "/none")"#,
+    r#"pcall(error, "x"), pcall(error, {1}) == false"#,
+    r#"select('#', pcall(function(...) return ... end, 1, nil, nil))"#,
+    r#"xpcall(error, function(e) return "<" .. e .. ">" end, "y")"#,
+    r#"tostring(1e15), 7 // 2, 7 / 2, 2^31 | 0, #"\u{e9}", math.type(posix.mkdir("/q"))"#,
     r#"posix.getprocessid("uid"), posix.setenv("A", "b"), posix.getenv("A"), tostring(rpm.ver("1-2"))"#,
 ];
 
@@ -265,12 +271,16 @@ fn accounts_are_the_trees_own() {
 fn a_script_that_fails_changes_nothing() {
     let mut tree = small();
     let before = listing(&tree);
-    let error = run_on(&mut tree, "posix.mkdir('/x') print('so far')\nerror('enough')").unwrap_err();
-    let expected = LuaError::Failed {
-        message: "<lua>:2: enough".to_owned(),
-        output: "so far\n".to_owned(),
-    };
+    let error =
+        run_on(&mut tree, "posix.mkdir('/x') print('so far')\nerror('enough')").unwrap_err();
+    let expected =
+        LuaError::Failed { message: "<lua>:2: enough".to_owned(), output: "so far\n".to_owned() };
     assert_eq!(error, expected);
+    let error = run_on(&mut tree, "\nlocal x = 1\nposix.chmod('/etc', 'bad')").unwrap_err();
+    assert!(
+        error.to_string().ends_with("<lua>:3: bad argument #2 to 'chmod' (bad mode)"),
+        "{error}"
+    );
     assert!(run_on(&mut tree, "posix.mkdir('/x') if").is_err());
     assert!(run_on(&mut tree, "posix.mkdir('/x') local t = nil; t.x = 1").is_err());
     assert_eq!(listing(&tree), before);
@@ -323,7 +333,10 @@ fn time_and_memory_are_limited() {
         ("coroutine.wrap(function() while true do end end)()", "takes too long"),
         ("local t = {} while true do t[#t + 1] = ('x'):rep(1 << 20) .. #t end", "memory"),
         ("local function f() return f() + 1 end f()", "memory"),
-        ("local f = io.open('/x', 'w') while true do assert(f:write(('x'):rep(1 << 20))) end", "large"),
+        (
+            "local f = io.open('/x', 'w') while true do assert(f:write(('x'):rep(1 << 20))) end",
+            "large",
+        ),
     ];
     for (text, expected) in cases {
         match run_on(&mut tree, text) {
@@ -350,10 +363,24 @@ fn files_of_a_trigger_and_forgotten_files() {
 }
 
 #[test]
+fn a_large_tree_costs_little() {
+    let mut tree = small();
+    for number in 0..10_000 {
+        let path = TreePath::new(&format!("/opt/{}/file{number}", number % 97)).unwrap();
+        tree.write(&path, 0o644, Vec::new()).unwrap();
+    }
+    let begun = std::time::Instant::now();
+    prints(&mut tree, "posix.mkdir('/new') posix.symlink('x', '/y')");
+    println!("a script on 10,000 files: {:?}", begun.elapsed());
+    assert!(tree.get("/new").is_some() && tree.get("/opt/5/file5").is_some());
+}
+
+#[test]
 fn globs() {
     let mut tree = small();
     let text = r#"print(table.concat(rpm.glob("/usr/lib/*.so"), " "), #rpm.glob("/none*"))
         print(table.concat(rpm.glob("/*/l*"), " "), rpm.glob("/none*", "c")[1])"#;
-    let expected = "/usr/lib/a.so /usr/lib/b.so\t0\n/etc/list /srv/link /srv/loop /usr/lib\t/none*\n";
+    let expected =
+        "/usr/lib/a.so /usr/lib/b.so\t0\n/etc/list /srv/link /srv/loop /usr/lib\t/none*\n";
     assert_eq!(prints(&mut tree, text), expected);
 }

@@ -134,8 +134,7 @@ impl<'s> Flattener<'s> {
             return name.clone();
         }
         let file = path.file_name().map_or_else(|| "key".into(), |name| name.to_string_lossy());
-        let taken: BTreeSet<&str> =
-            self.out.files.iter().map(|(name, _)| name.as_str()).collect();
+        let taken: BTreeSet<&str> = self.out.files.iter().map(|(name, _)| name.as_str()).collect();
         let names = (1_usize..).map(|count| match count {
             1 => format!("keys/{file}"),
             count => format!("keys/{count}-{file}"),

@@ -230,3 +230,30 @@ fn the_recipes_of_this_project_lack_nothing_but_what_is_fetched() {
         }
     }
 }
+
+#[test]
+fn formats_file_system_and_archives_are_chosen_by_words() {
+    let fixture = Fixture::new();
+    let text = fs::read_to_string(fixture.recipe_path()).expect("text");
+    let with = |root: &str, disk: &str| {
+        let more = format!("{text}[root]\n{root}\n[disk]\nformats = {disk}\n");
+        fixture.write_file("recipes/test.toml", more);
+    };
+    let root = "filesystem = \"erofs-lz4\"\narchives = [\"oci\", \"tar\", \"oci\"]";
+    with(root, "[\"qcow2\", \"vhdx-fixed\", \"qcow2\", \"raw\"]");
+    let recipe = fixture.recipe();
+    let texts: Vec<&str> = recipe.disk.formats.iter().map(|format| format.as_str()).collect();
+    assert_eq!(texts, ["raw", "vhdx-fixed", "qcow2"]);
+    assert_eq!(recipe.root.filesystem.as_str(), "erofs-lz4");
+    assert_eq!(recipe.root.archives, crate::archive::Archive::ALL);
+    with("filesystem = \"xfs\"\narchives = [\"zip\"]", "[\"vhd\"]");
+    let found = problems_of(&fixture);
+    for wrong in [
+        "`xfs` is no root file system\n",
+        "`zip` is no kind of archive\n",
+        "`vhd` is no disk format\n",
+        "possible are raw, vhdx, vhdx-fixed, qcow2",
+    ] {
+        assert!(found.contains(wrong), "{found}");
+    }
+}

@@ -1,8 +1,8 @@
 //! What a script changed, back into the tree.
 
-use std::path::{Path, PathBuf};
 use std::fs;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::ids::Ids;

@@ -68,11 +68,7 @@ impl Disk {
     }
 
     /// Makes something new at `path`, in place of what is there.
-    fn make(
-        &self,
-        path: &str,
-        make: impl Fn(&Path) -> io::Result<()>,
-    ) -> io::Result<PathBuf> {
+    fn make(&self, path: &str, make: impl Fn(&Path) -> io::Result<()>) -> io::Result<PathBuf> {
         let place = self.place(path);
         match make(&place) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -166,7 +162,9 @@ fn set_xattrs(place: &Path, attributes: &Attributes) -> io::Result<()> {
 /// Whether a script may see and change an attribute of this name. Others need
 /// privileges that root of a user namespace does not have.
 pub fn is_shown(name: &str) -> bool {
-    name == "security.capability" || name.starts_with("user.") || name.starts_with("system.posix_acl_")
+    name == "security.capability"
+        || name.starts_with("user.")
+        || name.starts_with("system.posix_acl_")
 }
 
 fn names(place: &Path) -> io::Result<Vec<String>> {
@@ -183,7 +181,10 @@ fn names(place: &Path) -> io::Result<Vec<String>> {
         Err(error) => return Err(error.into()),
     };
     let names = found.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-    Ok(names.map(|name| String::from_utf8_lossy(name).into_owned()).filter(|n| is_shown(n)).collect())
+    Ok(names
+        .map(|name| String::from_utf8_lossy(name).into_owned())
+        .filter(|n| is_shown(n))
+        .collect())
 }
 
 /// Reads the attributes of what is at `place`.

@@ -71,8 +71,11 @@ impl Ids {
             return Self::single(reason);
         }
         if program("newuidmap").is_none() || program("newgidmap").is_none() {
-            return Self::single("newuidmap and newgidmap are missing: Debian's package uidmap \
-                 has them".to_owned());
+            return Self::single(
+                "newuidmap and newgidmap are missing: Debian's package uidmap \
+                 has them"
+                    .to_owned(),
+            );
         }
         let with_own = |own, mut ranges: Vec<Range>| {
             ranges.insert(0, Range { inside: 0, outside: own, count: 1 });

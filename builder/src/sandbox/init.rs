@@ -44,6 +44,10 @@ const CAPABILITIES: [CapabilitySet; 13] = [
     CapabilitySet::AUDIT_WRITE,
 ];
 
+/// Largest file that a script can make. Its holes are read back as zeros, so
+/// one call could otherwise fill the disk.
+const MAX_FILE_BYTES: u64 = 8 << 30;
+
 /// What a shell returns for a command that it cannot run, and rpm for a script.
 const CANNOT_RUN: i32 = 127;
 
@@ -113,8 +117,11 @@ fn give_up_privileges() -> Result<(), Failure> {
     set_no_new_privs(true).map_err(failed)?;
     // Otherwise /proc/1 would lead the script to the slipway executable.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed)?;
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    setrlimit(Resource::Core, none).map_err(failed)
+    for (resource, most) in [(Resource::Core, 0), (Resource::Fsize, MAX_FILE_BYTES)] {
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        setrlimit(resource, limit).map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn execute(run: &Run, script: Option<&Script>, input: File) -> Result<Status, Failure> {

@@ -21,15 +21,8 @@ const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 /// Parts of `/proc` through which root changes the machine rather than its own
 /// processes. Where root is mapped to root, only these mounts protect them.
-const KERNEL_SETTINGS: [&str; 7] = [
-    "proc/sys",
-    "proc/sysrq-trigger",
-    "proc/irq",
-    "proc/bus",
-    "proc/fs",
-    "proc/acpi",
-    "proc/scsi",
-];
+const KERNEL_SETTINGS: [&str; 7] =
+    ["proc/sys", "proc/sysrq-trigger", "proc/irq", "proc/bus", "proc/fs", "proc/acpi", "proc/scsi"];
 
 /// Directories that are not the tree's: below them a script sees ours.
 pub const MOUNT_POINTS: [&str; 3] = ["dev", "proc", "sys"];

@@ -87,7 +87,11 @@ mod tests {
         let none = Machine::default;
         let user = refused("make a user namespace", 1);
         let cases = [
-            (Machine { clone_allowed: Some(false), ..none() }, &user, "unprivileged_userns_clone=1"),
+            (
+                Machine { clone_allowed: Some(false), ..none() },
+                &user,
+                "unprivileged_userns_clone=1",
+            ),
             (Machine { max_user_namespaces: Some(0), ..none() }, &user, "max_user_namespaces"),
             (none(), &refused("make a user namespace", 28), "max_user_namespaces"),
             (none(), &refused("make a user namespace", 22), "the kernel has to have"),

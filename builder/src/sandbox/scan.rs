@@ -70,6 +70,12 @@ impl Snapshot {
         Ok(())
     }
 
+    /// The inode behind a name.
+    fn inode(&self, path: &str) -> Option<u64> {
+        let at = self.names.binary_search_by(|(name, _)| name.as_str().cmp(path)).ok()?;
+        self.names.get(at).map(|(_, inode)| *inode)
+    }
+
     /// Waits until whatever is changed from now on has a later time than what
     /// was changed before: the clock of file systems moves in steps.
     pub fn settle(&self) {
@@ -92,20 +98,18 @@ impl Snapshot {
         kept: &Path,
         number: &mut u64,
     ) -> Result<Vec<Change>, Failure> {
-        let names = |all: &Self| -> HashMap<String, u64> { all.names.iter().cloned().collect() };
-        let (before_names, after_names) = (names(self), names(after));
         let mut changes: Vec<Change> = self
             .names
             .iter()
-            .filter(|(path, _)| !after_names.contains_key(path))
+            .filter(|(path, _)| after.inode(path).is_none())
             // with the topmost, all below it is gone
-            .filter(|(path, _)| parent(path).is_none_or(|up| after_names.contains_key(up)))
+            .filter(|(path, _)| parent(path).is_none_or(|up| after.inode(up).is_some()))
             .map(|(path, _)| Change::Removed(path.clone()))
             .collect();
         let mut first: HashMap<u64, &str> = HashMap::new();
         for (path, inode) in &after.names {
             let primary = *first.entry(*inode).or_insert(path);
-            let same = before_names.get(path) == Some(inode)
+            let same = self.inode(path) == Some(*inode)
                 && self.changed.get(inode) == after.changed.get(inode);
             if same {
                 continue;

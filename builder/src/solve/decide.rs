@@ -121,8 +121,8 @@ impl Decider<'_, '_> {
         Ok(self.search.decide(best, level)?)
     }
 
-    /// What packages require: first where the policy leaves no choice, then
-    /// the first choice there is.
+    /// What packages require: first where the policy leaves no choice, then,
+    /// from the first choice on, one after the other.
     fn required(&mut self, mut level: i32, asked: i32) -> Result<i32, Failure> {
         let mut at = 0;
         let mut unchanged = 0;
@@ -159,8 +159,6 @@ impl Decider<'_, '_> {
                 return Ok(level);
             }
             unchanged = 0;
-            is_final = false;
-            put_off = None;
         }
     }
 
@@ -236,12 +234,12 @@ impl Decider<'_, '_> {
     }
 
     /// Where a package was chosen among several, and another of them came in
-    /// later for another reason: goes back and takes that one.
+    /// too, with it or later: goes back and takes that one.
     fn second_look(&mut self) -> Result<Option<i32>, Failure> {
         let mut found = None;
         for branch in self.search.branches.iter().rev() {
             for other in &branch.others {
-                if self.search.decision(*other) > branch.level + 1 {
+                if self.search.decision(*other) > branch.level {
                     found = Some((branch.level, *other));
                 }
             }

@@ -145,10 +145,12 @@ impl Run<'_> {
             self.done.removed.iter().map(|removed| removed.path.clone()).collect();
         let lost = |item: &Item| {
             let blob = item.digest.map(|digest| self.store.blob_path(&digest));
-            let blob = blob.and_then(|path| path.strip_prefix(&self.store.root).map(Into::into).ok());
+            let blob =
+                blob.and_then(|path| path.strip_prefix(&self.store.root).map(Into::into).ok());
             item.needs_blob() && blob.is_some_and(|blob: PathBuf| gone.contains(&blob))
         };
-        let (lost, rest): (Vec<Item>, Vec<Item>) = std::mem::take(stays).into_iter().partition(lost);
+        let (lost, rest): (Vec<Item>, Vec<Item>) =
+            std::mem::take(stays).into_iter().partition(lost);
         *stays = rest;
         let mut bytes = 0;
         for item in lost {

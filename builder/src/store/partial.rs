@@ -10,9 +10,7 @@ use std::path::{Path, PathBuf};
 
 use formats::{Digest, Hasher};
 
-use super::{
-    Arrived, PARTIAL, Received, Store, StoreError, TEMPORARY, failed, make_final, place,
-};
+use super::{Arrived, PARTIAL, Received, Store, StoreError, TEMPORARY, failed, make_final, place};
 
 /// A blob of which some bytes are there.
 pub struct Partial {
@@ -147,18 +145,18 @@ impl Partial {
     }
 
     /// The blob, if it is what was announced.
-    pub fn finish(self) -> Result<Received, (Self, StoreError)> {
+    pub fn finish(self) -> Result<Received, (Box<Self>, StoreError)> {
         if self.received < self.size {
             let error = StoreError::Size { expected: self.size, received: self.received };
-            return Err((self, error));
+            return Err((Box::new(self), error));
         }
         let found = self.hasher.clone().finish();
         if found != self.digest {
             let error = StoreError::Digest { expected: self.digest, found };
-            return Err((self, error));
+            return Err((Box::new(self), error));
         }
         let (store, digest) = (self.store.clone(), self.digest);
-        Ok(Received { file: Arrived::InParts(self), store, digest })
+        Ok(Received { file: Arrived::InParts(Box::new(self)), store, digest })
     }
 
     /// Removes it.

@@ -166,7 +166,8 @@ fn derived_files_go_before_blobs_and_with_them() {
 fn leases_of_the_dead_protect_nothing() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let store = filled(folder.path(), &[b"first"]);
-    let name = format!("sha256/{}/{}", &Digest::of(b"first").to_string()[..2], Digest::of(b"first"));
+    let name =
+        format!("sha256/{}/{}", &Digest::of(b"first").to_string()[..2], Digest::of(b"first"));
     fs::create_dir_all(folder.path().join("leases")).expect("made");
     fs::write(folder.path().join("leases/1-dead"), format!("{name}\n")).expect("written");
     store.collect(&at_most(0)).expect("collected");
@@ -182,9 +183,8 @@ fn damage_is_found_and_removed() {
     let blob = store.insert(rpm.as_slice(), rpm.len() as u64, &digest).expect("inserted");
     let payload = store.payload_path(&digest);
     crate::package::Package::open(&blob, &payload).expect("unpacked");
-    let verify = |remove| {
-        store.verify(2, remove, &crate::progress::Progress::Quiet).expect("verified")
-    };
+    let verify =
+        |remove| store.verify(2, remove, &crate::progress::Progress::Quiet).expect("verified");
     let found = verify(true);
     assert_eq!((found.good, found.damaged.len(), found.unchecked.len()), (4, 0, 0));
     for path in [store.blob_path(&Digest::of(b"first")), payload.clone()] {
@@ -212,7 +212,8 @@ struct Dice(u64);
 
 impl Dice {
     fn next(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % below
     }
 }

@@ -80,11 +80,8 @@ impl Store {
         if done.removed {
             self.remove_damaged(&damaged)?;
         }
-        let damage = |(item, why): (&Item, String)| Damage {
-            path: item.path.clone(),
-            kind: item.kind,
-            why,
-        };
+        let damage =
+            |(item, why): (&Item, String)| Damage { path: item.path.clone(), kind: item.kind, why };
         done.damaged = damaged.into_iter().map(damage).collect();
         Ok(done)
     }
@@ -121,9 +118,7 @@ impl Store {
         }
         Ok(match same_bytes(path, &again)? {
             None => Found::Good,
-            Some(at) => {
-                Found::Damaged(format!("differs at byte {at} from what its package gives"))
-            }
+            Some(at) => Found::Damaged(format!("differs at byte {at} from what its package gives")),
         })
     }
 

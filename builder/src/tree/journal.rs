@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Inode, InodeId, Tree};
 
 /// What a tree was when its journal began.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Journal {
     /// How many inodes there were; later ones are new.
     length: usize,

@@ -83,7 +83,8 @@ fn changes_between_scripts_are_seen() {
     place.succeed(&mut tree, "echo 1 > /srv/count");
     put(&mut tree, "/srv/count", "7\n", 0o600, 42, 43);
     tree.remove(&path("/srv/a"));
-    let said = place.succeed(&mut tree, "cat /srv/count; stat -c '%a %u %g %Y' /srv/count; ls /srv");
+    let said =
+        place.succeed(&mut tree, "cat /srv/count; stat -c '%a %u %g %Y' /srv/count; ls /srv");
     let expected = match place.sandbox.as_ref().unwrap().ids().mapping() {
         Mapping::Single => "0 0",
         _ => "42 43",

@@ -90,7 +90,14 @@ pub fn tree() -> Tree {
         tree.insert(&at, inode).unwrap();
     }
     tree.symlink(&path("/usr/bin/sh"), "dash").unwrap();
-    put(&mut tree, "/etc/passwd", "root:x:0:0::/root:/bin/sh\ndemo:x:42:43::/:/bin/sh\n", 0o644, 0, 0);
+    put(
+        &mut tree,
+        "/etc/passwd",
+        "root:x:0:0::/root:/bin/sh\ndemo:x:42:43::/:/bin/sh\n",
+        0o644,
+        0,
+        0,
+    );
     put(&mut tree, "/etc/group", "root:x:0:\ndemo:x:43:\n", 0o644, 0, 0);
     put(&mut tree, "/etc/shadow", "root:*:1::::::\n", 0o000, 0, 0);
     put(&mut tree, "/srv/a/one", "1\n", 0o644, 0, 0);

@@ -52,21 +52,25 @@ fn a_killed_build_leaves_nothing() {
     assert!(!mounted_below(folder.path()));
 }
 
+/// Kills the keeper of the sandbox in this folder, which cannot clear up then.
+pub fn kill_keeper(folder: &Path) {
+    let folder = fs::canonicalize(folder).unwrap().join("sandbox");
+    let works_there = |pid: &Path| fs::read_link(pid.join("cwd")).is_ok_and(|cwd| cwd == folder);
+    let mut all = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let keeper = all.find(|pid| works_there(pid)).unwrap();
+    let number = keeper.file_name().unwrap().to_str().unwrap().parse().unwrap();
+    let pid = rustix::process::Pid::from_raw(number).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
 #[test]
 fn a_killed_keeper_takes_the_script_with_it_and_is_reported() {
     let folder = tempfile::tempdir().unwrap();
-    let keepers = || -> Vec<u32> {
-        let folder = fs::canonicalize(folder.path()).unwrap().join("sandbox");
-        let all = fs::read_dir("/proc").unwrap().flatten();
-        let ours = all.filter(|entry| fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == folder));
-        ours.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
-    };
     let mut place = Place { sandbox: None, folder: tempfile::tempdir().unwrap() };
     place.sandbox = Some(slipway::sandbox::Sandbox::new(folder.path(), settings()).unwrap());
     let mut tree = tree();
     place.succeed(&mut tree, "true");
-    let pid = rustix::process::Pid::from_raw(i32::try_from(keepers()[0]).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    kill_keeper(folder.path());
     let program = ["/bin/true".to_owned()];
     let call = slipway::sandbox::Call { program: &program, text: "", arguments: &[], stdin: b"" };
     let error = place.sandbox.as_mut().unwrap().run(&mut tree, &call).unwrap_err();
@@ -79,7 +83,8 @@ fn a_dropped_sandbox_leaves_only_contents() {
     let mut tree = tree();
     place.succeed(&mut tree, "true");
     place.sandbox = None;
-    let names: Vec<_> = fs::read_dir(place.folder.path().join("sandbox")).unwrap().flatten().collect();
+    let names: Vec<_> =
+        fs::read_dir(place.folder.path().join("sandbox")).unwrap().flatten().collect();
     assert_eq!(names.len(), 1);
     assert_eq!(names[0].file_name(), "contents");
 }

@@ -4,6 +4,8 @@
 //! The cases of a plain user are run by this same program, started again as
 //! that user: see [`plain`].
 
+#![allow(clippy::unwrap_used)]
+
 mod bounds;
 mod changes;
 mod chroot;

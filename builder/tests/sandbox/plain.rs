@@ -13,6 +13,9 @@ const USER: &str = "SLIPWAY_TEST_USER";
 const WITH: &str = "slipway-test";
 const WITHOUT: &str = "slipway-alone";
 
+/// Users are made one at a time: ranges given twice cannot be mapped.
+static MAKING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 /// Runs one case as a user, who is made if there is none; with sub-ids or not.
 fn as_user(user: &str, sub_ids: bool, case: &str) {
     if !is_root() {
@@ -25,13 +28,17 @@ fn as_user(user: &str, sub_ids: bool, case: &str) {
         let made = Command::new(program).args(arguments).stderr(Stdio::null()).status();
         made.is_ok_and(|status| status.success())
     };
+    let making = MAKING.lock().unwrap();
     if !run("id", &[user]) {
-        // of another test at the same time, if it fails
-        run("useradd", &["--system", user]);
+        assert!(run("useradd", &["--system", user]), "{user} cannot be made");
         if sub_ids {
-            run("usermod", &["--add-subuids", "700000-765535", "--add-subgids", "700000-765535", user]);
+            run(
+                "usermod",
+                &["--add-subuids", "700000-765535", "--add-subgids", "700000-765535", user],
+            );
         }
     }
+    drop(making);
     let folder = tempfile::tempdir().unwrap();
     std::os::unix::fs::chown(folder.path(), Some(id(user, "-u")), Some(id(user, "-g"))).unwrap();
     let status = Command::new("setpriv")
@@ -65,6 +72,11 @@ fn with_sub_ids() {
 #[test]
 fn with_sub_ids_and_killed() {
     as_user(WITH, true, "lifetime::a_killed_build_leaves_nothing");
+}
+
+#[test]
+fn with_sub_ids_and_everything_killed() {
+    as_user(WITH, true, "plain::what_nobody_could_remove_is_removed");
 }
 
 #[test]
@@ -115,10 +127,32 @@ fn there_is_only_root() {
     let ids = place.sandbox.as_ref().unwrap().ids();
     assert_eq!(ids.mapping(), Mapping::Single);
     assert!(ids.shortage().unwrap().contains("usermod --add-subuids"));
-    place.succeed(&mut tree, "cat /etc/shadow; echo x > /srv/new; rm -r /srv/a; chmod 4755 /srv/new");
+    place.succeed(
+        &mut tree,
+        "cat /etc/shadow; echo x > /srv/new; rm -r /srv/a; chmod 4755 /srv/new",
+    );
     assert_eq!(tree.get("/srv/new").unwrap().meta.uid, 0);
     assert_eq!(tree.get("/srv/private").unwrap().meta.uid, 42);
     let ran = place.shell(&mut tree, "chown 42 /srv/new");
     assert_eq!(ran.status, Status::Exit(1));
     assert!(ran.advice.unwrap().contains("has no sub-ids"));
+}
+
+#[test]
+#[ignore = "started by the tests above"]
+fn what_nobody_could_remove_is_removed() {
+    if !is_for(WITH) {
+        return;
+    }
+    let (mut place, mut tree) = (Place::new(), tree());
+    place.succeed(
+        &mut tree,
+        "mkdir -p /srv/theirs/d; chown -R 42:43 /srv/theirs; chmod 700 /srv/theirs",
+    );
+    let folder = place.folder.path().join("sandbox");
+    crate::lifetime::kill_keeper(place.folder.path());
+    place.sandbox = None;
+    assert!(std::fs::remove_dir_all(&folder).is_err());
+    slipway::sandbox::remove_left(&folder, &crate::fixture::settings().program).unwrap();
+    assert!(!folder.exists());
 }

@@ -59,16 +59,17 @@ impl Metadata {
         let mut region = vec![0; METADATA_REGION_BYTES as usize];
         field::put(&mut region, 0, SIGNATURE);
         field::put(&mut region, 10, &5_u16.to_le_bytes());
-        let (mut entry, mut item) = (ENTRY_BYTES, TABLE_BYTES as u32);
+        let (mut entry, mut item) = (ENTRY_BYTES, TABLE_BYTES);
         for (id, flags, value) in items {
-            let len = value.len() as u32;
+            // both stay below the region's size
+            let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes();
             field::put(&mut region, entry, &id.0);
-            field::put(&mut region, entry + 16, &item.to_le_bytes());
-            field::put(&mut region, entry + 20, &len.to_le_bytes());
+            field::put(&mut region, entry + 16, &narrow(item));
+            field::put(&mut region, entry + 20, &narrow(value.len()));
             field::put(&mut region, entry + 24, &flags.to_le_bytes());
-            field::put(&mut region, item as usize, value);
+            field::put(&mut region, item, value);
             entry += ENTRY_BYTES;
-            item += len;
+            item += value.len();
         }
         region
     }

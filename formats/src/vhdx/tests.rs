@@ -82,6 +82,34 @@ fn metadata_that_lies_is_refused() {
 }
 
 #[test]
+fn no_bytes_make_it_panic() {
+    let table = RegionTable {
+        bat: region::Region { offset_bytes: 2 << 20, len_bytes: 1 << 20 },
+        metadata: region::Region { offset_bytes: 3 << 20, len_bytes: 1 << 20 },
+    };
+    let mut state = 1_u32;
+    let mut noise = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state >> 8
+    };
+    for _ in 0..2000 {
+        let mut bytes = metadata().encode();
+        bytes.truncate(70 << 10);
+        let mut regions = table.encode();
+        for _ in 0..4 {
+            let at = [noise() % 256, (64 << 10) + noise() % 64][noise() as usize % 2] as usize;
+            bytes[at] = noise().to_le_bytes()[0];
+            regions[noise() as usize % 128] = noise().to_le_bytes()[0];
+        }
+        let _ = Metadata::decode(&bytes);
+        field::put(&mut regions, 4, &[0; 4]);
+        let sum = crate::crc32c::checksum(&regions);
+        field::put(&mut regions, 4, &sum.to_le_bytes());
+        let _ = RegionTable::decode(&regions);
+    }
+}
+
+#[test]
 fn bitmap_entries_lie_between_those_of_blocks() {
     // figures of section 2.5.1: 2^23 sectors of 512 bytes are 4 GiB
     let small = Geometry::new(4 << 30, 1 << 20, 512).expect("possible");

@@ -16,7 +16,7 @@ fn raw_disk(path: &Path, len: u64) -> File {
     let file =
         File::options().read(true).write(true).create(true).truncate(true).open(path).unwrap();
     file.set_len(len).unwrap();
-    let pattern: Vec<u8> = (0..3_000_000_u32).map(|at| (at % 251) as u8).collect();
+    let pattern: Vec<u8> = (0..3_000_000_u32).map(|at| (at % 251).to_le_bytes()[0]).collect();
     file.write_all_at(&pattern[..512], 0).unwrap();
     file.write_all_at(&[0; 70_000], 200_000).unwrap();
     file.write_all_at(&pattern[..70_000], (1 << 20) - 3).unwrap();
