@@ -283,7 +283,7 @@ fn go_on(root: &Path, count: usize) {
         .env("HOME", folder.path())
         .arg(format!("--installroot={}", root.display()))
         .args(["--releasever=3.0", "--setopt=reposdir=/nowhere", "--setopt=cachedir=/cache"])
-        .args(["-q", "repoquery", "--installed", "--qf", "%{name}"])
+        .args(["-q", "repoquery", "--installed", "--qf", "%{name}-%{epoch}:%{version}-%{release}"])
         .output();
     match dnf {
         Ok(out) => {
