@@ -177,15 +177,15 @@ pub struct HandledScriptlet {
 pub struct FailedScriptlet {
     /// Which.
     pub script: ScriptletName,
-    /// Its exit status.
-    pub status: i32,
+    /// How it ended: `exit status 3`.
+    pub ended: String,
     /// The end of what it said.
     pub last_lines: String,
 }
 
 impl std::fmt::Display for FailedScriptlet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} failed with exit status {}", self.script, self.status)?;
+        write!(f, "{} failed, {}", self.script, self.ended)?;
         match self.last_lines.trim_end() {
             "" => Ok(()),
             lines => write!(f, ":\n    {}", lines.replace('\n', "\n    ")),
@@ -277,6 +277,10 @@ pub fn compose(
 }
 
 #[cfg(test)]
+mod judge;
+#[cfg(test)]
 mod repository_tests;
+#[cfg(test)]
+mod synthetic_tests;
 #[cfg(test)]
 mod tests;

@@ -171,9 +171,18 @@ impl Accounts {
         number(&self.group, name).or_else(|| (name == "root").then_some(0))
     }
 
-    /// Makes a user a member of a group.
+    /// Makes a user a member of a group, the last one, as shadow-utils do.
     pub fn join(&mut self, user: &str, group: &str) {
-        self.add_members(group, std::slice::from_ref(&user.to_owned()));
+        for table in [&mut self.group, &mut self.gshadow] {
+            let entry = table.lines.iter_mut().find(|fields| fields[0] == group);
+            let Some(list) = entry.and_then(|fields| fields.get_mut(3)) else { continue };
+            if list.is_empty() {
+                list.push_str(user);
+            } else if list.split(',').all(|name| name != user) {
+                list.push(',');
+                list.push_str(user);
+            }
+        }
     }
 
     /// Whether every password is in the shadow file of users, or of groups, so
@@ -201,7 +210,7 @@ impl Accounts {
         name_of(&self.group, gid)
     }
 
-    /// Adds members to a group, in both files.
+    /// Adds members to a group, in both files, which systemd then sorts.
     fn add_members(&mut self, group: &str, members: &[String]) {
         for table in [&mut self.group, &mut self.gshadow] {
             let entry = table.lines.iter_mut().find(|fields| fields[0] == group);

@@ -90,10 +90,10 @@ impl<'a, 'r> Execution<'a, 'r> {
             return Ok(());
         }
         let (by, ran) = self.choose(whose, arguments, stdin)?;
-        if ran.status != 0 {
+        if !ran.success {
             let failed = FailedScriptlet {
                 script: name.clone(),
-                status: ran.status,
+                ended: ran.ended,
                 last_lines: ran.last_lines,
             };
             if whose.script.flags.critical {
@@ -127,7 +127,7 @@ impl<'a, 'r> Execution<'a, 'r> {
         } else {
             if !native::is_program(&self.tree, &program[0]) {
                 let last_lines = format!("there is no {}", program[0]);
-                return Ok((Handling::Native, Ran { status: NO_PROGRAM, last_lines }));
+                return Ok((Handling::Native, Ran::exit(NO_PROGRAM, last_lines)));
             }
             let started = Instant::now();
             let done =
@@ -135,7 +135,7 @@ impl<'a, 'r> Execution<'a, 'r> {
             self.report.native += started.elapsed();
             match done {
                 Ok(Ended { status, last_lines }) => {
-                    return Ok((Handling::Native, Ran { status, last_lines }));
+                    return Ok((Handling::Native, Ran::exit(status, last_lines)));
                 }
                 Err(reason) => reason.0,
             }

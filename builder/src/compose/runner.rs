@@ -21,12 +21,22 @@ pub struct Call<'a> {
 }
 
 /// How a script ended.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ran {
-    /// Its exit status; 128 and the signal's number where one ended it.
-    pub status: i32,
+    /// Whether it says that all is well.
+    pub success: bool,
+    /// How, for a person: `exit status 3`, `ended by signal 9`.
+    pub ended: String,
     /// The end of what it said.
     pub last_lines: String,
+}
+
+impl Ran {
+    /// With an exit status.
+    #[must_use]
+    pub fn exit(status: i32, last_lines: String) -> Self {
+        Self { success: status == 0, ended: format!("exit status {status}"), last_lines }
+    }
 }
 
 /// Why a script did not run.

@@ -134,7 +134,7 @@ impl Runner for Recorder {
         self.calls.push(format!("{program} {:?} {arguments} < {stdin}", call.text));
         let path = TreePath::new(&format!("/ran-{}", self.calls.len())).unwrap();
         tree.write(&path, 0o600, Vec::new()).unwrap();
-        Ok(Ran { status: self.status, last_lines: "first\nsecond".to_owned() })
+        Ok(Ran::exit(self.status, "first\nsecond".to_owned()))
     }
 }
 
@@ -194,7 +194,7 @@ fn a_script_that_fails_is_named_with_what_it_said() {
     let composed = in_sandbox(&[base.clone(), post], &mut recorder).unwrap();
     let [failed] = &composed.report.failed[..] else { panic!("{:?}", composed.report.failed) };
     let shown = failed.to_string();
-    assert!(shown.contains("%post of post-1.0-1.noarch failed with exit status 3"), "{shown}");
+    assert!(shown.contains("%post of post-1.0-1.noarch failed, exit status 3"), "{shown}");
     assert!(shown.ends_with("first\n    second"), "{shown}");
     let pre = package(folder.path(), "pre", |builder| {
         builder.pre_install_script("sed -i x /y");

@@ -177,7 +177,7 @@ impl Accounts {
         })?;
         for group in &call.groups {
             self.known_group(&call.name, group)?;
-            self.add_members(group, std::slice::from_ref(&call.name));
+            self.join(&call.name, group);
         }
         Ok(())
     }

@@ -82,7 +82,7 @@ fn useradd_and_groupadd_number_downwards() {
     let added = "messagebus:x:999:999:Bus:/nonexistent:/usr/sbin/nologin\n\
                  other:x:150:150::/home/other:/bin/sh\n";
     assert_eq!(text("/etc/passwd"), format!("{PASSWD}{added}"));
-    let groups = GROUP.replace(":zed", ":messagebus,zed");
+    let groups = GROUP.replace(":zed", ":zed,messagebus");
     let added = "messagebus:x:999:\nother:x:150:\nthird:x:998:\nfourth:x:996:\n";
     assert_eq!(text("/etc/group"), format!("{groups}{added}"));
     assert!(text("/etc/shadow").ends_with("messagebus:!:20000::::::\nother:!:20000::::::\n"));

@@ -5,15 +5,14 @@
 use rpm::Dependency;
 
 use super::{directory, file, link, package, with_file, with_mode};
-use crate::demo_list::MADE_TIME;
-use crate::rpm_package::{Content, PackageFile, Role, RpmPackage, Script, Trigger, TriggerKind};
+use crate::rpm_package::{Role, RpmPackage, Script, Trigger, TriggerKind};
 
 /// Where scripts write.
 const LOG: &str = "/usr/share/synthetic/log";
 
 /// All of them.
 pub(super) fn packages() -> Vec<RpmPackage> {
-    [order(), accounts(), kinds(), policies()].concat()
+    [order(), accounts(), kinds(), policies(), idioms()].concat()
 }
 
 fn log(line: &str) -> Script {
@@ -113,8 +112,7 @@ fn accounts() -> Vec<RpmPackage> {
     vec![early, late, other]
 }
 
-/// Directories that meet links, shared files, colors, hard links that are
-/// partly left out.
+/// Directories that meet links, shared files, colors.
 fn kinds() -> Vec<RpmPackage> {
     let mut linking = logging("dir-link");
     linking.files.push(directory("/usr/share/synthetic/real"));
@@ -179,12 +177,6 @@ fn policies() -> Vec<RpmPackage> {
         file("/usr/share/documented-kept/plain", "kept\n"),
         role("/usr/share/documented-kept/README", Role::Doc),
     ]);
-    for (index, name) in ["doc", "plain"].iter().enumerate() {
-        let content = Content::HardLink { set: "half".into(), bytes: b"half\n".to_vec() };
-        let mut made = PackageFile::new(&format!("/usr/share/half/{name}"), content, MADE_TIME);
-        made.role = if index == 0 { Role::Doc } else { Role::Plain };
-        documented.files.push(made);
-    }
     let mut languages = package("languages");
     for language in ["de", "en", "pt_BR"] {
         let mut made = file(&format!("/usr/share/locale/{language}/synthetic.mo"), language);
@@ -196,4 +188,68 @@ fn policies() -> Vec<RpmPackage> {
     config.files.push(role("/etc/config-replaced", Role::ReplacedConfig));
     config.files.push(role("/etc/config-kept", Role::Config));
     vec![documented, languages, config]
+}
+
+/// What packages of CBL-Mariner 2.0 have in their `%post`, word for word where
+/// it matters, and every command that a builder may carry out itself.
+fn idioms() -> Vec<RpmPackage> {
+    let with_post = |name: &str, text: &str| {
+        let mut made = logging(name);
+        made.requires.extend(["passwd", "libc-bin", "grep", "sed"].map(Dependency::script_post));
+        made.files.push(directory("/usr/share/cracklib"));
+        made.scripts.post = Some(Script::shell(text));
+        made
+    };
+    vec![
+        with_post(
+            "idiom-shells",
+            "if [ $1 -eq 1 ] ; then\n    if [ ! -f \"/root/.bash_logout\" ] ; then\n        \
+             cp /etc/skel/.bash_logout /root/.bash_logout\n    fi\n    \
+             if [ ! -f /etc/shells ]; then\n        echo \"/bin/sh\" >> /etc/shells\n        \
+             echo \"/bin/bash\" >> /etc/shells\n    else\n        \
+             grep -q '^/bin/sh$' /etc/shells || \\\n        echo \"/bin/sh\" >> /etc/shells\n        \
+             grep -q '^/bin/new$' /etc/shells || \\\n        echo \"/bin/new\" >> /etc/shells\n    \
+             fi\nfi\n",
+        ),
+        with_post(
+            "idiom-telinit",
+            "/sbin/ldconfig\n[ -x /sbin/telinit ] && [ -p /dev/initctl ]  && /sbin/telinit U\nexit 0\n",
+        ),
+        with_post(
+            "idiom-links",
+            "/sbin/ldconfig\n[ $1 = 1 ] || exit 0\n\
+             echo \"using empty dict to provide pw_dict\" >&2\n\
+             ln -sf empty.hwm /usr/share/cracklib/pw_dict.hwm\n\
+             ln -sf empty.pwd /usr/share/cracklib/pw_dict.pwd\n\
+             ln -sf other.pwd /usr/share/cracklib/pw_dict.pwd\nln -s again /usr/share/cracklib/pw_dict.pwd\n\
+             ln -s target /usr/share/cracklib\nln -sfn elsewhere /usr/share/cracklib/target\n",
+        ),
+        with_post("idiom-shadow", "/usr/sbin/pwconv\n/usr/sbin/grpconv\n"),
+        with_post(
+            "idiom-accounts",
+            "getent group wheel > /dev/null || groupadd wheel\n\
+             getent group zebra >/dev/null || groupadd -r zebra\n\
+             getent passwd zed >/dev/null || useradd -r -M -N -g zebra -G wheel -d /srv/zed \\\n  \
+             -s /usr/sbin/nologin -c 'Zed' zed\nuseradd -r -g zebra -d / alpha\n\
+             usermod -a -G wheel,zebra alpha\nusermod -aG wheel alpha\ngroupadd -r wheel\n\
+             useradd -r lonely || echo \"not made\" >> /usr/share/synthetic/log\n\
+             groupadd -r -f zebra && true\n",
+        ),
+        with_post(
+            "idiom-coreutils",
+            "mkdir -p /var/lib/idiom/deep/er\nmkdir -m 0700 /var/lib/idiom/private\n\
+             mkdir /var/lib/idiom/private /var/lib/idiom/other\nmkdir /var/lib/none/x\n\
+             echo one > /var/lib/idiom/file\nchmod 6755 /var/lib/idiom/file\n\
+             chown root:shadow /var/lib/idiom/file\nchgrp shadow /var/lib/idiom/private\n\
+             cp /var/lib/idiom/file /var/lib/idiom/deep\ncp -f /var/lib/idiom/file /var/lib/idiom/copy\n\
+             echo two > /var/lib/idiom/file\ntouch /var/lib/idiom/touched /var/lib/idiom/file\n\
+             rm -f /var/lib/idiom/missing /var/lib/idiom/touched\nrm /var/lib/idiom/deep\n\
+             rm -rf /var/lib/idiom/other\n: > /var/lib/idiom/empty\n\
+             [ -s /var/lib/idiom/empty ] || echo empty >> /usr/share/synthetic/log\n\
+             [ -d /var/lib/idiom ] && ! [ -L /var/lib/idiom ] && echo folder >> /usr/share/synthetic/log\n\
+             if [ -e /var/lib/none ]; then exit 1; elif [ -r /etc/passwd ]; then\n\
+             test -w /etc/passwd && echo root >> /usr/share/synthetic/log\nfi\n\
+             false 2>/dev/null || echo \"no command\" >> /usr/share/synthetic/log\n",
+        ),
+    ]
 }
