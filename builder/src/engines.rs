@@ -5,11 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::compose::{Call, Ran, RunError, Runner};
 use crate::lua::{self, LuaError};
-use crate::sandbox::{self, Sandbox, Settings, Status};
+use crate::sandbox::{self, Sandbox, Settings};
 use crate::tree::Tree;
-
-/// Exit status of a script that took too long, as of `timeout(1)`.
-const TIMED_OUT: i32 = 124;
 
 /// Runs `<lua>` scripts.
 #[derive(Debug, Default)]
@@ -18,10 +15,10 @@ pub struct Lua;
 impl Runner for Lua {
     fn run(&mut self, tree: &mut Tree, call: &Call<'_>) -> Result<Ran, RunError> {
         match lua::run(tree, &call_of(call)) {
-            Ok(ran) => Ok(Ran { status: 0, last_lines: ran.output }),
+            Ok(ran) => Ok(Ran::exit(0, ran.output)),
             Err(LuaError::Unsupported(what)) => Err(RunError::Unsupported(what)),
             Err(LuaError::Failed { message, output }) => {
-                Ok(Ran { status: 1, last_lines: output + &message })
+                Ok(Ran::exit(1, output + &message))
             }
         }
     }
@@ -58,13 +55,12 @@ impl LazySandbox {
 impl Runner for LazySandbox {
     fn run(&mut self, tree: &mut Tree, call: &Call<'_>) -> Result<Ran, RunError> {
         let ran = self.sandbox()?.run(tree, &call_of(call)).map_err(failed)?;
-        let status = match ran.status {
-            Status::Exit(code) => code,
-            Status::Signal(signal) => 128 + signal,
-            Status::TimedOut(_) => TIMED_OUT,
-        };
         let advice = ran.advice.map(|advice| format!("\n{advice}")).unwrap_or_default();
-        Ok(Ran { status, last_lines: ran.last_lines + &advice })
+        Ok(Ran {
+            success: ran.status.success(),
+            ended: ran.status.to_string(),
+            last_lines: ran.last_lines + &advice,
+        })
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) enum Known {
     Cat(Option<Output>),
     Test(Vec<String>),
     Ldconfig,
+    /// `update-ca-certificates`
+    Certificates,
     Depmod(String),
     Account(AccountCall),
     Units(UnitCall),
@@ -57,6 +59,7 @@ impl Known {
             },
             "[" | "test" => test::known(name, arguments)?,
             "ldconfig" if words.is_empty() => Self::Ldconfig,
+            "update-ca-certificates" if words.is_empty() => Self::Certificates,
             "depmod" => match words[..] {
                 ["-a", version] | [version] if !version.starts_with('-') => {
                     Self::Depmod(version.to_owned())
@@ -92,6 +95,10 @@ impl Known {
             Self::Ldconfig => {
                 world.notes.ldconfig = true;
                 Ok(0)
+            }
+            Self::Certificates => {
+                let done = crate::certificates::update(world.tree);
+                done.map(|()| 0).map_err(|error| NotUnderstood(error.to_string()))
             }
             Self::Depmod(version) => {
                 let done = super::super::depmod::run(world.tree, version);
