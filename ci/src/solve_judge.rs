@@ -71,6 +71,8 @@ enum Verdict {
     Same,
     /// dnf installs what slipway refuses by a rule of its own.
     OnPurpose,
+    /// The same packages are needed, others are recommended.
+    OtherWishes,
     Different,
 }
 
@@ -87,6 +89,7 @@ struct Tally {
     requests: usize,
     solved: usize,
     on_purpose: usize,
+    other_wishes: usize,
     differences: Vec<String>,
 }
 
@@ -363,18 +366,24 @@ impl Tally {
     fn count(&mut self, case: &Case, wanted: &Wanted, ours: &Answer, theirs: &Answer) {
         self.requests += 1;
         self.solved += usize::from(theirs.is_ok());
-        match verdict(ours, theirs) {
+        match verdict(wanted, ours, theirs) {
             Verdict::Same => {}
+            Verdict::OtherWishes => self.other_wishes += 1,
             Verdict::OnPurpose => self.on_purpose += 1,
             Verdict::Different => self.differences.push(difference(case, wanted, ours, theirs)),
         }
     }
 
     fn report(&self, what: &str) -> Result<()> {
-        let Self { requests, solved, on_purpose, differences } = self;
+        let Self { requests, solved, on_purpose, other_wishes, differences } = self;
         println!(
-            "{what}: {requests} requests, {solved} solvable, {} as dnf, {on_purpose} different on purpose",
-            requests - on_purpose - differences.len()
+            "{what}: {requests} requests, {solved} solvable, {} as dnf, {on_purpose} different on \
+             purpose, {other_wishes} in what is only recommended",
+            requests - on_purpose - other_wishes - differences.len()
+        );
+        ensure!(
+            other_wishes * 100 <= *requests,
+            "{other_wishes} of {requests} answers differ in what is only recommended"
         );
         ensure!(*solved > 0, "nothing was compared");
         if differences.is_empty() {
@@ -385,13 +394,15 @@ impl Tally {
     }
 }
 
-fn verdict(ours: &Answer, theirs: &Answer) -> Verdict {
+fn verdict(wanted: &Wanted, ours: &Answer, theirs: &Answer) -> Verdict {
     match (ours, theirs) {
         (Ok(ours), Ok(theirs)) if ours == theirs => Verdict::Same,
         (Err(_), Err(_)) => Verdict::Same,
         (Err(why), Ok(_)) if why.contains("needs a newer rpm") || why.contains("makes no sense") => {
             Verdict::OnPurpose
         }
+        // In which order wishes that exclude each other are granted.
+        (Ok(_), Ok(_)) if wanted.weak => Verdict::OtherWishes,
         _ => Verdict::Different,
     }
 }
