@@ -6,9 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{
-    bad_input, demo, image_judges, judge, proof, setup, solve_judge, tools, tuf_judge,
-};
+use crate::{bad_input, demo, image_judges, judge, proof, setup, solve_judge, tools, tuf_judge};
 
 /// What to run.
 #[derive(Default)]

@@ -293,7 +293,12 @@ impl Court<'_> {
     /// What `dnf --installroot … --assumeno install` would install.
     fn command_line(&self, repository: &Path, wanted: &Wanted) -> Result<Vec<String>> {
         let folder = self.folder.join("dnf");
-        let settings = [("reposdir", "repos"), ("cachedir", "cache"), ("logdir", "log"), ("persistdir", "lib")];
+        let settings = [
+            ("reposdir", "repos"),
+            ("cachedir", "cache"),
+            ("logdir", "log"),
+            ("persistdir", "lib"),
+        ];
         for (_, name) in settings {
             fs::create_dir_all(folder.join(name))?;
         }
@@ -306,7 +311,12 @@ impl Court<'_> {
         for (setting, name) in settings {
             dnf.arg(format!("--setopt={setting}={}", folder.join(name).display()));
         }
-        let run = dnf.arg("install").args(&wanted.install).env("LC_ALL", "C.UTF-8").env("COLUMNS", "400").output()?;
+        let run = dnf
+            .arg("install")
+            .args(&wanted.install)
+            .env("LC_ALL", "C.UTF-8")
+            .env("COLUMNS", "400")
+            .output()?;
         Ok(table_of(&String::from_utf8_lossy(&run.stdout)))
     }
 }
@@ -398,7 +408,9 @@ fn verdict(wanted: &Wanted, ours: &Answer, theirs: &Answer) -> Verdict {
     match (ours, theirs) {
         (Ok(ours), Ok(theirs)) if ours == theirs => Verdict::Same,
         (Err(_), Err(_)) => Verdict::Same,
-        (Err(why), Ok(_)) if why.contains("needs a newer rpm") || why.contains("makes no sense") => {
+        (Err(why), Ok(_))
+            if why.contains("needs a newer rpm") || why.contains("makes no sense") =>
+        {
             Verdict::OnPurpose
         }
         // In which order wishes that exclude each other are granted.
