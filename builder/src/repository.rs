@@ -250,8 +250,7 @@ impl Repositories {
         }
         step.outcome(format!("{} packages in {total} repositories", all.packages.len()));
         let asked = recipe.packages.install.iter().map(Requirement::as_str);
-        all.asked_paths =
-            asked.filter(|asked| asked.starts_with('/')).map(str::to_owned).collect();
+        all.asked_paths = asked.filter(|asked| asked.starts_with('/')).map(str::to_owned).collect();
         Ok(all.indexed())
     }
 

@@ -251,8 +251,7 @@ impl Question<'_, '_> {
     /// What was kept, if it is all there and every rule holds.
     fn unchanged(&self, rules: &Rules, kept: &[Literal]) -> Option<Vec<Literal>> {
         let there: HashSet<Literal> = kept.iter().copied().collect();
-        let holds =
-            |literal: &Literal| (*literal > 0) == there.contains(&literal.abs());
+        let holds = |literal: &Literal| (*literal > 0) == there.contains(&literal.abs());
         let mut all = 0..rules.len();
         let fits = there.len() == self.request.keep.packages.len()
             && all.all(|rule| rules.literals(rule).iter().any(holds));

@@ -101,8 +101,11 @@ fn generated_subject(path: &Path) -> Result<Subject> {
 }
 
 fn generated(dice: &mut Dice, number: usize) -> Listing {
-    let mut package =
-        Listing::new(&format!("package-{number}"), &format!("{}.{}-1", 1 + dice.below(9), number), "x86_64");
+    let mut package = Listing::new(
+        &format!("package-{number}"),
+        &format!("{}.{}-1", 1 + dice.below(9), number),
+        "x86_64",
+    );
     for index in 0..1 + dice.below(6) {
         package.add("provides", format!("lib{number}-{index}.so.1()(64bit)"));
         package.add("provides", format!("pkgconfig({number}-{index}) = 1.{index}"));
@@ -111,11 +114,14 @@ fn generated(dice: &mut Dice, number: usize) -> Listing {
         // Only of earlier ones, and more of the first: as libraries are needed.
         let other = dice.below(number + 1).min(dice.below(number + 1)).min(number - 1);
         let kind = dice.below(3);
-        package.add("requires", match kind {
-            0 => format!("package-{other} >= 1"),
-            1 => format!("lib{other}-0.so.1()(64bit)"),
-            _ => format!("pkgconfig({other}-0)"),
-        });
+        package.add(
+            "requires",
+            match kind {
+                0 => format!("package-{other} >= 1"),
+                1 => format!("lib{other}-0.so.1()(64bit)"),
+                _ => format!("pkgconfig({other}-0)"),
+            },
+        );
     }
     package.add("requires", "rpmlib(PayloadIsZstd) <= 5.4.18-1".into());
     for index in 0..dice.below(12) {

@@ -11,7 +11,8 @@ impl Lock {
     #[must_use]
     pub fn kept(&self, recipe: &Recipe, moving: &[PackagePattern]) -> Keep {
         let stays = |package: &&LockedPackage| !is_moving(package, moving);
-        let kept = |package: &LockedPackage| Kept { nevra: package.nevra(), digest: package.sha256 };
+        let kept =
+            |package: &LockedPackage| Kept { nevra: package.nevra(), digest: package.sha256 };
         let parts = self.parts.iter().map(|part| &part.package);
         Keep {
             packages: self.packages.iter().filter(stays).map(kept).collect(),

@@ -54,7 +54,8 @@ impl fmt::Display for Snapshot {
 
 /// Days from 1970 to this one, of the Gregorian calendar.
 fn days_before(year: u64, month: u64, day: u64) -> Option<u64> {
-    let is_leap = |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
+    let is_leap =
+        |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
     let february = if is_leap(year) { 29 } else { 28 };
     let lengths = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     let month = usize::try_from(month).ok()?.checked_sub(1)?;
@@ -81,9 +82,18 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "2026", "2026-13-01", "2026-02-29", "2026-1-1", "1969-12-31", "a-b-c",
-            "2026-11-01T00:00:00", "+026-11-01", "2026-11-00"]
-        {
+        for text in [
+            "",
+            "2026",
+            "2026-13-01",
+            "2026-02-29",
+            "2026-1-1",
+            "1969-12-31",
+            "a-b-c",
+            "2026-11-01T00:00:00",
+            "+026-11-01",
+            "2026-11-00",
+        ] {
             assert!(text.parse::<Snapshot>().is_err(), "{text}");
         }
     }

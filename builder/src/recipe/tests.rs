@@ -92,7 +92,7 @@ test.toml:5:8: `arm` is not supported
   |
 5 | arch = "arm"
   |        ^^^^^
-  = hint: write x86_64
+  = hint: write x86_64 or aarch64
 
 test.toml:8:7: `ftp://` is not supported
   |

@@ -208,7 +208,7 @@ struct Pretend(usize);
 impl Runner for Pretend {
     fn run(&mut self, _: &mut Tree, _: &Call<'_>) -> Result<Ran, RunError> {
         self.0 += 1;
-        Ok(Ran::default())
+        Ok(Ran::exit(0, String::new()))
     }
 }
 

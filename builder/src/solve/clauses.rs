@@ -28,26 +28,31 @@ pub(super) fn clauses(
         Need::And(needs) => joined(pool, needs, holds, holds)?,
         Need::Or(needs) => joined(pool, needs, holds, !holds)?,
         Need::If { then, when, otherwise } => {
-            // (then or not when) and (otherwise or when)
-            let first = [(then.as_ref(), true), (when.as_ref(), false)];
-            let second = otherwise.as_ref().map(|other| [(other.as_ref(), true), (when, true)]);
-            let mut parts = vec![either(pool, &first)?];
-            if let Some(second) = second {
-                parts.push(either(pool, &second)?);
+            // (then or not when) and (otherwise or when); for the opposite,
+            // the two branches are turned.
+            let first = [(then.as_ref(), holds), (when.as_ref(), false)];
+            let second = otherwise.as_ref().map(|other| [(other.as_ref(), holds), (when, true)]);
+            match second {
+                Some(second) => all(vec![either(pool, &first)?, either(pool, &second)?]),
+                None if holds => either(pool, &first)?,
+                None => all(vec![clauses(pool, then, false)?, clauses(pool, when, true)?]),
             }
-            turned(all(parts), holds)
         }
         Need::Unless { then, when, otherwise } => {
             // (then and not when) or (otherwise and when)
-            let first = all(vec![clauses(pool, then, true)?, clauses(pool, when, false)?]);
-            let both = match otherwise {
-                None => first,
-                Some(other) => {
+            match otherwise {
+                None if holds => all(vec![clauses(pool, then, true)?, clauses(pool, when, false)?]),
+                None => either(pool, &[(then, false), (when, true)])?,
+                Some(other) if holds => {
+                    let first = all(vec![clauses(pool, then, true)?, clauses(pool, when, false)?]);
                     let second = all(vec![clauses(pool, other, true)?, clauses(pool, when, true)?]);
                     distributed(first, second)
                 }
-            };
-            turned(both, holds)
+                Some(other) => all(vec![
+                    either(pool, &[(then, false), (when, true)])?,
+                    either(pool, &[(other, false), (when, false)])?,
+                ]),
+            }
         }
     })
 }
@@ -90,19 +95,6 @@ fn distributed(one: Option<Clauses>, other: Option<Clauses>) -> Option<Clauses> 
     }
     let pairs = one.iter().flat_map(|a| other.iter().map(move |b| [a.as_slice(), b].concat()));
     Some(pairs.filter_map(tidied).collect())
-}
-
-/// The clauses themselves, or those of their opposite.
-fn turned(found: Option<Clauses>, holds: bool) -> Option<Clauses> {
-    if holds {
-        return found;
-    }
-    let mut result = Some(vec![Vec::new()]);
-    for clause in found? {
-        let negated = clause.into_iter().map(|literal| vec![-literal]).collect();
-        result = distributed(result, Some(negated));
-    }
-    result
 }
 
 /// Sorted, each literal once; nothing if it is always true.

@@ -153,8 +153,11 @@ impl Explainer<'_, '_> {
     ) -> Result<(), SolveError> {
         let (by, why) = (self.rules.rule(rule).by, self.rules.rule(rule).why);
         let literals = self.rules.literals(rule);
-        let others: Vec<Literal> =
-            literals.iter().map(|literal| -literal).filter(|other| *other > 0 && *other != by).collect();
+        let others: Vec<Literal> = literals
+            .iter()
+            .map(|literal| -literal)
+            .filter(|other| *other > 0 && *other != by)
+            .collect();
         let nevra = |package: Literal| self.pool.nevra(package);
         let with_chains = |what: String| {
             let chains = std::iter::once(&by).chain(&others);

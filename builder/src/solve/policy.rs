@@ -111,9 +111,8 @@ impl Policy<'_, '_> {
         let obsoletes = |by: Literal, other: Literal| {
             let mut own = self.pool.package(by).relations.obsoletes.iter();
             by != other
-                && own.any(|id| {
-                    self.pool.is_obsoleted(other, self.pool.repositories.dependency(*id))
-                })
+                && own
+                    .any(|id| self.pool.is_obsoleted(other, self.pool.repositories.dependency(*id)))
         };
         let all = packages.clone();
         packages.retain(|package| {
@@ -167,8 +166,7 @@ impl Policy<'_, '_> {
 
 /// Keeps those for which `is_good` holds, if there are any.
 fn keep_any(packages: &mut Vec<Literal>, mut is_good: impl FnMut(Literal) -> bool) {
-    let good: Vec<Literal> =
-        packages.iter().copied().filter(|package| is_good(*package)).collect();
+    let good: Vec<Literal> = packages.iter().copied().filter(|package| is_good(*package)).collect();
     if !good.is_empty() {
         *packages = good;
     }

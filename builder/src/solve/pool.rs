@@ -145,9 +145,10 @@ impl<'r> Pool<'r> {
     pub fn is_obsoleted(&self, package: Literal, obsoleted: &Dependency) -> bool {
         let nevra = self.nevra(package);
         *nevra.name == *obsoleted.name
-            && obsoleted.bound.as_ref().is_none_or(|bound| {
-                crate::evr::Bound::exactly(&nevra.evr).overlaps(bound)
-            })
+            && obsoleted
+                .bound
+                .as_ref()
+                .is_none_or(|bound| crate::evr::Bound::exactly(&nevra.evr).overlaps(bound))
     }
 
     /// Why a package related to `wanted` is not taken.

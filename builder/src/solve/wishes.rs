@@ -57,7 +57,11 @@ impl Wishes {
     }
 
     /// The packages that could grant a wish.
-    fn candidates(&mut self, pool: &Pool<'_>, id: DependencyId) -> Result<Vec<Literal>, SolveError> {
+    fn candidates(
+        &mut self,
+        pool: &Pool<'_>,
+        id: DependencyId,
+    ) -> Result<Vec<Literal>, SolveError> {
         if !pool.repositories.dependency(id).name.starts_with('(') {
             return Ok(pool.providers(id)?.to_vec());
         }

@@ -6,18 +6,11 @@ use super::listing::Listing;
 use super::{Case, Place, Wanted};
 
 /// Name, packages, requests.
-const CASES: &[(&str, &[&str], &[&str])] = &[
-    (
-        "backtracking",
-        &[
-            "a 1; requires: lib",
-            "b 1; requires: lib < 2",
-            "lib 1",
-            "lib 2",
-        ],
-        &["a", "a b", "b"],
-    ),
-];
+const CASES: &[(&str, &[&str], &[&str])] = &[(
+    "backtracking",
+    &["a 1; requires: lib", "b 1; requires: lib < 2", "lib 1", "lib 2"],
+    &["a", "a b", "b"],
+)];
 
 /// All of them.
 pub fn cases() -> Result<Vec<Case>> {
@@ -25,7 +18,8 @@ pub fn cases() -> Result<Vec<Case>> {
 }
 
 fn case(name: &str, packages: &[&str], requests: &[&str]) -> Result<Case> {
-    let mut packages = packages.iter().map(|text| Listing::parse(text)).collect::<Result<Vec<_>>>()?;
+    let mut packages =
+        packages.iter().map(|text| Listing::parse(text)).collect::<Result<Vec<_>>>()?;
     packages.push(Listing::new("stub", "1", "noarch"));
     let place = Place {
         id: "r".into(),

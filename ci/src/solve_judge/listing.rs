@@ -101,8 +101,7 @@ impl Listing {
             let own = (relation == "provides").then(|| format!("{} = {}", self.name, self.evr));
             let listed = self.relations.iter().filter(|(key, _)| key == relation);
             let listed = listed.flat_map(|(_, list)| list.iter().cloned());
-            let entries: String =
-                own.into_iter().chain(listed).map(|text| entry(&text)).collect();
+            let entries: String = own.into_iter().chain(listed).map(|text| entry(&text)).collect();
             if !entries.is_empty() {
                 // Writing to a string does not fail.
                 let _ = writeln!(xml, "<rpm:{relation}>\n{entries}</rpm:{relation}>");
@@ -190,8 +189,9 @@ pub fn write(top: &Path, packages: &[Listing], key: &SigningKey) -> Result<()> {
         "{head}<metadata {space}/common\" {rpm} packages=\"{count}\">\n{primary}</metadata>\n"
     );
     let lists: String = packages.iter().map(|package| package.filelists(&seed)).collect();
-    let lists =
-        format!("{head}<filelists {space}/filelists\" packages=\"{count}\">\n{lists}</filelists>\n");
+    let lists = format!(
+        "{head}<filelists {space}/filelists\" packages=\"{count}\">\n{lists}</filelists>\n"
+    );
     let mut repomd = format!("{head}<repomd {space}/repo\" {rpm}>\n<revision>1</revision>\n");
     for (kind, text) in [("primary", primary), ("filelists", lists)] {
         let packed = zstd::encode_all(text.as_bytes(), 1)?;

@@ -47,7 +47,15 @@ const VIRTUAL: [&str; 8] =
 const FILES: [&str; 6] =
     ["/usr/bin/sh", "/usr/sbin/mta", "/etc/conf", "/usr/share/x/data", "/usr/lib/y", "/bin/tool"];
 const VERSIONS: [&str; 10] = [
-    "1.0-1", "1.0-2", "1.1-1", "2.0-1", "2.0~rc1-1", "2.0^git1-1", "10-1", "1:0.5-1", "1:1.0-1",
+    "1.0-1",
+    "1.0-2",
+    "1.1-1",
+    "2.0-1",
+    "2.0~rc1-1",
+    "2.0^git1-1",
+    "10-1",
+    "1:0.5-1",
+    "1:1.0-1",
     "3-0.1",
 ];
 
@@ -80,7 +88,10 @@ pub fn case(seed: u64) -> Case {
         for name in names {
             for _ in 0..[0, 1, 1, 1, 2, 3][dice.below(6)] {
                 let package = listing(&mut dice, name, names, &flavour);
-                if !packages.iter().any(|other| other.name == package.name && other.evr == package.evr) {
+                if !packages
+                    .iter()
+                    .any(|other| other.name == package.name && other.evr == package.evr)
+                {
                     packages.push(package);
                 }
             }
@@ -93,7 +104,11 @@ pub fn case(seed: u64) -> Case {
         repositories.push(Place {
             id: format!("r{place}"),
             packages,
-            priority: if dice.percent(30) { 10 + u32::try_from(dice.below(3)).unwrap_or(0) } else { 99 },
+            priority: if dice.percent(30) {
+                10 + u32::try_from(dice.below(3)).unwrap_or(0)
+            } else {
+                99
+            },
             cost: if dice.percent(20) { 500 } else { 1000 },
             exclude,
             path: None,
@@ -165,7 +180,11 @@ fn plain(dice: &mut Dice, names: &[&str]) -> String {
 
 fn rich(dice: &mut Dice, names: &[&str], depth: usize) -> String {
     let part = |dice: &mut Dice| {
-        if depth < 2 && dice.percent(20) { rich(dice, names, depth + 1) } else { plain(dice, names) }
+        if depth < 2 && dice.percent(20) {
+            rich(dice, names, depth + 1)
+        } else {
+            plain(dice, names)
+        }
     };
     let (one, two) = (part(dice), part(dice));
     match dice.below(8) {
