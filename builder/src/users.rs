@@ -17,7 +17,7 @@ pub use sysusers::SysusersError;
 /// Highest number that is given to a system user or group.
 pub const SYSTEM_MAX: u32 = 999;
 /// `SYS_UID_MIN` of shadow-utils without a `login.defs` of its own.
-const SYSTEM_MIN: u32 = 100;
+const SYSTEM_MIN: u32 = 101;
 /// No account file comes near this.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 

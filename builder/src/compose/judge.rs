@@ -35,6 +35,8 @@ pub fn expected(difference: &str) -> bool {
         "/root/.rpmdb",
         "/tmp/",
         "/var/cache/ldconfig",
+        // Scripts stay there if rpm is to say what it does.
+        "/var/tmp/rpm-tmp.",
         "/var/lib/dnf",
         "/var/lib/rpm",
         "/var/log/dnf",

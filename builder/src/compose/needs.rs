@@ -70,10 +70,9 @@ impl Record<'_> {
         let strong = kind == Kind::Required && flags & MISSING_OK == 0;
         let legacy = flags & ALL_REQUIRES == PREREQ;
         let for_script = strong && (flags & FOR_SCRIPT != 0 || legacy);
-        match Need::parse(&relation.dependency) {
-            Ok(need) => self.rich(&need, kind, for_script),
-            // The solver refuses what it cannot read; here it orders nothing.
-            Err(_) => {}
+        // The solver refuses what it cannot read; here it orders nothing.
+        if let Ok(need) = Need::parse(&relation.dependency) {
+            self.rich(&need, kind, for_script);
         }
     }
 

@@ -363,7 +363,7 @@ mod tests {
         };
         for _ in 0..200 {
             let count = 1 + random(40);
-            let mut graph = Graph::new((0..count).map(|at| (at % 4) as u32));
+            let mut graph = Graph::new((0..4).cycle().take(count));
             for package in 0..count {
                 for _ in 0..random(4) {
                     graph.need(package, random(count), random(3) == 0);

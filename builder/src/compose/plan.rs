@@ -90,8 +90,8 @@ pub fn plan(
         last: HashMap::new(),
         conflicts: Vec::new(),
     };
-    for package in 0..packages.len() {
-        for file in 0..packages[package].files.len() {
+    for (package, contents) in packages.iter().enumerate() {
+        for file in 0..contents.files.len() {
             // What is left out does not conflict either.
             if plan.actions[package][file].is_none() {
                 plan.decide((package, file), tree, links);

@@ -15,7 +15,7 @@ const TIME: u64 = 1_704_067_200;
 /// What is too large to be of use here, and what needs a sandbox.
 const UNUSED: [&str; 5] = ["linux-image", "containerd", "runc", "systemd-boot", "ca-certificates"];
 /// What needs an engine for Lua, and what no set can hold.
-const APART: [&str; 2] = ["lua-post", "file-clash"];
+const APART: [&str; 3] = ["lua-post", "file-clash", "old-name"];
 
 struct Judged {
     _scratch: tempfile::TempDir,
@@ -45,8 +45,10 @@ fn judged(synthetic_only: bool) -> Option<Judged> {
         Package::open(rpm, &scratch.path().join(name(rpm)).with_extension("cpio")).unwrap()
     };
     let mut both: Vec<_> = rpms.iter().map(|rpm| (rpm.clone(), open(rpm))).collect();
+    // Those that come first where rpm has the choice are given last.
     both.sort_by_key(|(_, package)| {
-        (package.identity.name == "filesystem", package.identity.clone())
+        let identity = package.identity.clone();
+        (identity.name == "filesystem", identity.name == "setup", identity)
     });
     let (rpms, packages) = both.into_iter().unzip();
     Some(Judged { root: scratch.path().join("root"), _scratch: scratch, rpms, packages })
@@ -69,7 +71,7 @@ impl Judged {
             return None;
         };
         let said = String::from_utf8_lossy(&out.stderr);
-        let plain = |line: &&str| !line.starts_with("D: ") && !line.starts_with('+');
+        let plain = |line: &&str| !line.starts_with("D: ") && !line.starts_with("Header ");
         said.lines().filter(plain).for_each(|line| println!("rpm: {line}"));
         assert!(out.status.success());
         let taken = said.lines().filter_map(|line| line.strip_prefix("D: ========== +++ "));
@@ -79,7 +81,11 @@ impl Judged {
     fn order(&self, composed: &Composed) -> Vec<String> {
         let name = |one: &InstalledPackage| {
             let identity = &self.packages[one.package].identity;
-            format!("{}-{}-{}", identity.name, identity.version, identity.release)
+            let epoch = match identity.epoch {
+                0 => String::new(),
+                epoch => format!("{epoch}:"),
+            };
+            format!("{}-{epoch}{}-{}", identity.name, identity.version, identity.release)
         };
         composed.installed.iter().map(name).collect()
     }

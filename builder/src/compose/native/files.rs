@@ -318,12 +318,15 @@ fn touch(tree: &mut Tree, name: &str) -> Result<bool, NotUnderstood> {
     tree.write(&path(name)?, 0o644, Vec::new()).map(|()| true).map_err(refuse)
 }
 
+/// Numbers of user and group, where they change.
+type NewOwner = (Option<u32>, Option<u32>);
+
 /// Numbers of an owner and group; none if one does not exist.
 fn owner(
     tree: &Tree,
     user: Option<&str>,
     group: Option<&str>,
-) -> Result<Option<(Option<u32>, Option<u32>)>, NotUnderstood> {
+) -> Result<Option<NewOwner>, NotUnderstood> {
     let accounts = Accounts::read(tree, 0).map_err(|error| NotUnderstood(error.to_string()))?;
     let uid = user.map(|name| accounts.uid(name).or_else(|| name.parse().ok()));
     let gid = group.map(|name| accounts.gid(name).or_else(|| name.parse().ok()));
@@ -334,7 +337,7 @@ fn owner(
 }
 
 /// Changing an owner takes setuid, setgid and capabilities from a file.
-fn set_owner(tree: &mut Tree, path: &str, (uid, gid): (Option<u32>, Option<u32>)) -> bool {
+fn set_owner(tree: &mut Tree, path: &str, (uid, gid): NewOwner) -> bool {
     let Some(id): Option<InodeId> = tree.resolve(path) else {
         return false;
     };
