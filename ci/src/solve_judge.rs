@@ -307,7 +307,8 @@ impl Court<'_> {
         for (_, name) in settings {
             fs::create_dir_all(folder.join(name))?;
         }
-        let definition = format!("[demo]\nname=demo\nbaseurl=file://{}\n", repository.display());
+        let definition =
+            format!("[demo]\nname=demo\nbaseurl=file://{}\ngpgcheck=0\n", repository.display());
         fs::write(folder.join("repos/demo.repo"), definition)?;
         let mut dnf = Command::new("dnf");
         dnf.args(["--assumeno", "--releasever=3.0", "--setopt=best=0"]);
