@@ -26,6 +26,7 @@ use crate::disk::{self, DiskError};
 use crate::engines::{LazySandbox, Lua};
 use crate::fetch::{self, FetchErrors};
 use crate::hashing::HashingWriter;
+use crate::flushing::Flusher;
 use crate::guest::{self, GuestError, Tools};
 use crate::initrd;
 use crate::inputs::{self, InputsError};
@@ -184,6 +185,14 @@ struct Root<'d> {
     root_hash: Digest,
 }
 
+/// The disk while it is being written.
+#[derive(Clone, Copy)]
+struct Disk<'d> {
+    file: &'d File,
+    flusher: &'d Flusher,
+    path: &'d Path,
+}
+
 /// What a disk is made of.
 struct Ingredients<'a> {
     root: &'a Root<'a>,
@@ -227,9 +236,11 @@ impl Build<'_> {
         tree.exclude(&exclude)?;
 
         let disk_path = outputs::raw_disk(self.recipe, &staging);
-        let disk = disk::create(&self.sizes(), &disk_path)
-            .map_err(|source| self.failed("write", &disk_path, source))?;
-        let root = self.root(&tree, time, &names, &staging, &disk)?;
+        let io = |source| self.failed("write", &disk_path, source);
+        let file = disk::create(&self.sizes(), &disk_path).map_err(io)?;
+        let flusher = Flusher::start(&file).map_err(io)?;
+        let disk = Disk { file: &file, flusher: &flusher, path: &disk_path };
+        let root = self.root(&tree, time, &names, &staging, disk)?;
         let uki = self.uki(&tree, &kernel, &tools, &root)?;
         let release = self.release(&names, root.root_hash);
         let signed = match self.bundle {
@@ -239,7 +250,8 @@ impl Build<'_> {
         let seed = seed(names.product, &release);
         let gpt = disk::layout(&self.sizes(), &seed);
         let ingredients = Ingredients { root: &root, uki: &uki, boot: &tools.boot, time };
-        self.disk(&names, release, &ingredients, &gpt, &disk, &disk_path)?;
+        let scratch = staging.scratch("data.ext4");
+        self.disk(&names, release, &ingredients, &gpt, disk, &scratch)?;
         outputs::disks(self.recipe, &disk_path, &seed, &staging)?;
         outputs::archives(self.recipe, &tree, time, &staging)?;
         for (file, bytes) in report::documents(signed.as_deref(), self.lock, &gpt) {
@@ -247,7 +259,8 @@ impl Build<'_> {
             fs::write(&path, bytes).map_err(|source| self.failed("write", &path, source))?;
         }
         inputs::write_archive(self.recipe, self.lock, &staging.path(report::INPUTS_FILE))?;
-        drop(disk);
+        flusher.finish().map_err(io)?;
+        drop(file);
         let folder = staging
             .publish()
             .map_err(|source| self.failed("move the image to", &self.out.join(&name), source))?;
@@ -372,7 +385,7 @@ impl Build<'_> {
         time: u64,
         names: &Names,
         staging: &Staging,
-        disk: &'d File,
+        disk: Disk<'d>,
     ) -> Result<Root<'d>, BuildError> {
         let kind = self.recipe.root.filesystem;
         let io = |source| self.failed("write", self.out, source);
@@ -380,9 +393,10 @@ impl Build<'_> {
         let version = names.version.as_str().as_bytes();
         let uuid = Guid::derived(&[b"root", names.product.as_str().as_bytes(), version]);
         let options = rootfs::Options { id: uuid, time, scratch: &staging.scratch("") };
-        let partition = disk::root_region(&self.sizes(), disk);
+        let partition = disk::root_region(&self.sizes(), disk.file);
         let salt = salt(names);
-        let mut out = HashingWriter::new(partition.writer(), salt).map_err(io)?;
+        let flushing = disk.flusher.writer(partition.writer());
+        let mut out = HashingWriter::new(flushing, salt).map_err(io)?;
         let spans = rootfs::write(kind, tree, &options, &mut out)?;
         let (size_bytes, builder) = out.finish().map_err(io)?;
         disk::check_root(&self.sizes(), size_bytes)?;
@@ -483,8 +497,8 @@ impl Build<'_> {
         release: Release,
         ingredients: &Ingredients<'_>,
         gpt: &Gpt,
-        disk: &File,
-        path: &Path,
+        disk: Disk<'_>,
+        scratch: &Path,
     ) -> Result<(), BuildError> {
         let step = self.progress.step("disk", 1, Unit::Pieces("disks"));
         let mut state = State::new(names.product);
@@ -512,8 +526,8 @@ impl Build<'_> {
             verity: &ingredients.root.verity,
             time: ingredients.time,
         };
-        disk::finish(gpt, &contents, disk, path).map_err(|error| match error {
-            DiskError::Io(source) => self.failed("write", path, source),
+        disk::finish(gpt, &contents, disk.file, scratch).map_err(|error| match error {
+            DiskError::Io(source) => self.failed("write", disk.path, source),
             other => other.into(),
         })?;
         step.advance(1);

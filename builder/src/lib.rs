@@ -42,6 +42,7 @@ pub mod compare_images;
 pub mod disk;
 pub mod engines;
 pub mod esp;
+pub mod flushing;
 pub mod guest;
 pub mod hashing;
 pub mod image;
