@@ -226,8 +226,7 @@ fn make_data(gpt: &Gpt, disk: &File, scratch: &Path, time: u64) -> Result<(), Di
     let file = File::options().read(true).write(true).create_new(true).open(scratch)?;
     file.set_len(place.len_bytes)?;
     // e2fsprogs takes one -E only
-    let extended =
-        format!("hash_seed={hash_seed},root_owner=0:0,lazy_itable_init=1,nodiscard");
+    let extended = format!("hash_seed={hash_seed},root_owner=0:0,lazy_itable_init=1,nodiscard");
     let done = Command::new(mkfs_ext4())
         .args(["-q", "-F", "-L", "data", "-b", "4096", "-U", &uuid, "-E", &extended])
         .arg(scratch)

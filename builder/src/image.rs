@@ -25,9 +25,9 @@ use crate::compose::{self, Composed, InstalledPackage, Runners};
 use crate::disk::{self, DiskError};
 use crate::engines::{LazySandbox, Lua};
 use crate::fetch::{self, FetchErrors};
-use crate::hashing::HashingWriter;
 use crate::flushing::Flusher;
 use crate::guest::{self, GuestError, Tools};
+use crate::hashing::HashingWriter;
 use crate::initrd;
 use crate::inputs::{self, InputsError};
 use crate::kernel::{self, Kernel, KernelError};
@@ -45,8 +45,8 @@ use crate::rpmdb::{self, Installed, RpmdbError, Transaction};
 use crate::staging::Staging;
 use crate::store::Store;
 use crate::tree::{Content, Tree, TreeError};
-use crate::unchanged;
 use crate::uki::{self, BadStub, UkiParts};
+use crate::unchanged;
 
 /// Layout of the data partition that this release of the guest makes and reads.
 const DATA_SCHEMA: DataSchema = DataSchema { min: 1, max: 1 };

@@ -31,8 +31,8 @@ pub mod lua;
 pub mod package;
 pub mod presets;
 pub mod rpmdb;
-mod sqlite;
 pub mod sandbox;
+mod sqlite;
 pub mod tree;
 pub mod users;
 // the image: boot, disk, bundle

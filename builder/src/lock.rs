@@ -3,8 +3,8 @@
 //! `build` takes everything from it and never resolves.
 
 mod compare;
-mod scriptlets;
 mod keep;
+mod scriptlets;
 #[cfg(test)]
 mod tests;
 mod write;

@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::images::Workshop;
 use crate::{
-    bad_input, cases, demo, format_boots, image_judges, judge, mariner, proof, setup, solve_judge, synthetic, tools,
-    tree_judge, tuf_judge,
+    bad_input, cases, demo, format_boots, image_judges, judge, mariner, proof, setup, solve_judge,
+    synthetic, tools, tree_judge, tuf_judge,
 };
 
 /// In the selection that everything for this machine is built in, so that no

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::document::{Node, Sources, Value};
 use super::fields::{Fields, Located, parsed};
-use super::words::{self, Arch, Fingerprint, ImageName, Mode, Pattern, Product, Requirement};
 use super::flat::{FlatRecipe, flatten};
+use super::words::{self, Arch, Fingerprint, ImageName, Mode, Pattern, Product, Requirement};
 use super::{
     Boot, Disk, Health, KeyFile, PackagePattern, Packages, Recipe, Repository, RepositoryPlace,
     Root, RootContent, RootFile, Snapshot, Stub,
@@ -17,8 +17,8 @@ use super::{
 use crate::archive::Archive;
 use crate::diagnose::Problems;
 use crate::disk::format::DiskFormat;
-use crate::rootfs::FileSystem;
 use crate::location::without_password;
+use crate::rootfs::FileSystem;
 
 /// Keys are small; a path given by mistake may not be.
 const MAX_KEY_BYTES: u64 = 1 << 20;
