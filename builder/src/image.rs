@@ -397,7 +397,11 @@ impl Build<'_> {
         let salt = salt(names);
         let flushing = disk.flusher.writer(partition.writer());
         let mut out = HashingWriter::new(flushing, salt).map_err(io)?;
-        let spans = rootfs::write(kind, tree, &options, &mut out)?;
+        let written = rootfs::write(kind, tree, &options, &mut out);
+        let spans = written.map_err(|error| match error {
+            RootError::Out(source) => io(source),
+            other => other.into(),
+        })?;
         let (size_bytes, builder) = out.finish().map_err(io)?;
         disk::check_root(&self.sizes(), size_bytes)?;
         let superblock = Superblock {

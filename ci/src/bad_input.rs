@@ -20,11 +20,12 @@ use crate::images::Workshop;
 use place::Base;
 
 /// The long ones first.
-fn all_cases<'w>() -> [Case<Base<'w>>; 23] {
+fn all_cases<'w>() -> [Case<Base<'w>>; 24] {
     [
         ("a build that is interrupted", interruptions::interrupted),
         ("a build that is killed", interruptions::killed),
         ("two builds at once", interruptions::two_at_once),
+        ("an image that is there already", interruptions::unchanged),
         ("a build that has no network", supply::without_network),
         ("an image that somebody builds again", supply::rebuilt),
         ("an image with a changed byte", supply::changed_image),
