@@ -33,9 +33,10 @@ use crate::package::{Package, PackageError};
 use crate::progress::{self, Progress, Unit};
 use crate::recipe::{Pattern, Recipe};
 use crate::report;
+use crate::rpmdb::{self, Installed, RpmdbError, Transaction};
 use crate::staging::Staging;
 use crate::store::Store;
-use crate::tree::{Tree, TreeError};
+use crate::tree::{Content, Tree, TreeError};
 use crate::uki::{self, BadStub, UkiParts};
 
 /// Layout of the data partition that this release of the guest makes and reads.
@@ -69,6 +70,9 @@ pub enum BuildError {
     /// Slipway's own programs.
     #[error(transparent)]
     Guest(#[from] GuestError),
+    /// The package database.
+    #[error(transparent)]
+    Rpmdb(#[from] RpmdbError<PackageError>),
     /// The root file system.
     #[error(transparent)]
     Erofs(#[from] erofs::ErofsError),
@@ -159,13 +163,16 @@ impl Build<'_> {
         fetch::packages(self.lock, self.recipe, self.store, self.progress)?;
         let (composed, time) = self.compose(&tools)?;
         let mut tree = composed.tree;
+        let name = format!("{}-{}", self.recipe.name.as_str(), self.recipe.version.as_str());
+        let staging = Staging::new(self.out, &name)
+            .map_err(|source| self.failed("make a folder in", self.out, source))?;
+        if self.recipe.packages.database {
+            self.package_database(&mut tree, time, &staging)?;
+        }
         let kernel = kernel::gather(&tree, self.recipe)?;
         let exclude: Vec<&str> = self.recipe.root.exclude.iter().map(Pattern::as_str).collect();
         tree.exclude(&exclude)?;
 
-        let name = format!("{}-{}", self.recipe.name.as_str(), self.recipe.version.as_str());
-        let staging = Staging::new(self.out, &name)
-            .map_err(|source| self.failed("make a folder in", self.out, source))?;
         let root = self.root(&tree, time, &names, &staging)?;
         let uki = self.uki(&tree, &kernel, &tools, &root)?;
         let (manifest, manifest_bytes) = self.bundle(&names, &root, &uki, &staging)?;
@@ -236,6 +243,35 @@ impl Build<'_> {
         }
         guest::add_files(&mut composed.tree, tools, self.recipe)?;
         Ok((composed, time))
+    }
+
+    /// Puts rpm's database into the tree, by way of a file: it may be larger
+    /// than should be held in memory.
+    fn package_database(
+        &self,
+        tree: &mut Tree,
+        time: u64,
+        staging: &Staging,
+    ) -> Result<(), BuildError> {
+        let path = staging.scratch("rpmdb.sqlite");
+        let io = |source| self.failed("write", &path, source);
+        // The order compose works in; every file is as its package has it.
+        let mut order: Vec<&LockedPackage> = self.lock.packages.iter().collect();
+        order.sort_by_key(|package| match package.name.as_str() {
+            "filesystem" => 0,
+            "setup" => 1,
+            _ => 2,
+        });
+        let packages = order.into_iter().map(|locked| {
+            let headers = Package::headers(&self.store.blob_path(&locked.sha256))?;
+            Ok::<_, PackageError>(Installed { headers, states: Vec::new() })
+        });
+        let transaction = Transaction::new(time, self.recipe.arch.as_str());
+        let file = io::BufWriter::with_capacity(1 << 20, File::create(&path).map_err(io)?);
+        rpmdb::write(packages, transaction, file)?;
+        let size_bytes = fs::metadata(&path).map_err(io)?.len();
+        let content = Content::Range { file: path.into(), offset_bytes: 0, size_bytes };
+        Ok(rpmdb::install(tree, content)?)
     }
 
     /// Writes the root file system and computes its verity tree. The salt follows

@@ -22,9 +22,12 @@ pub mod unfinished;
 // the tree: packages to a root file system
 pub mod compose;
 pub mod erofs;
+pub mod header;
 pub mod ldconfig;
 pub mod package;
 pub mod presets;
+pub mod rpmdb;
+mod sqlite;
 pub mod tree;
 pub mod users;
 // the image: boot, disk, bundle

@@ -10,9 +10,10 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::header::RawHeaders;
 use crate::tree::{Content, PathError, TreePath};
 
-pub use header::HeaderError;
+pub use crate::header::HeaderError;
 pub use payload::PayloadError;
 pub use scriptlet::{Phase, Scriptlet};
 
@@ -179,6 +180,18 @@ impl Package {
     /// If the package is damaged, or the archive cannot be read or written.
     pub fn open(rpm: &Path, archive: &Path) -> Result<Self, PackageError> {
         open(rpm, archive).map_err(|problem| PackageError { path: rpm.to_owned(), problem })
+    }
+
+    /// Reads the headers of the package `rpm` as they are.
+    ///
+    /// # Errors
+    /// If they are damaged.
+    pub fn headers(rpm: &Path) -> Result<RawHeaders, PackageError> {
+        let read = || {
+            let mut input = BufReader::new(File::open(rpm).map_err(Problem::Read)?);
+            Ok(RawHeaders::read(&mut input)?)
+        };
+        read().map_err(|problem| PackageError { path: rpm.to_owned(), problem })
     }
 
     /// Reads header and file list only; no file has content.

@@ -88,12 +88,14 @@ pub struct KeyFile {
 }
 
 /// Which packages an image has.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Packages {
     /// What is asked for, sorted, without repetitions.
     pub install: Vec<Requirement>,
     /// Names never chosen, sorted, without repetitions.
     pub exclude: Vec<Requirement>,
+    /// Whether the image has rpm's database of them.
+    pub database: bool,
 }
 
 /// What is done to the tree after the packages are unpacked: overlays in order,

@@ -32,7 +32,7 @@ pub(super) struct Node {
 pub(super) enum Value {
     Text(String),
     Integer(i64),
-    Boolean,
+    Boolean(bool),
     Float,
     DateTime,
     List(Vec<Node>),
@@ -44,7 +44,7 @@ impl Value {
         match self {
             Self::Text(_) => "a text",
             Self::Integer(_) => "a whole number",
-            Self::Boolean => "true or false",
+            Self::Boolean(_) => "true or false",
             Self::Float => "a number with a fraction",
             Self::DateTime => "a date",
             Self::List(_) => "a list",
@@ -236,7 +236,7 @@ fn convert(file: usize, spanned: &toml::Spanned<DeValue<'_>>, key: &Place) -> No
                 .unwrap_or(i64::MAX),
         ),
         DeValue::Float(_) => Value::Float,
-        DeValue::Boolean(_) => Value::Boolean,
+        DeValue::Boolean(value) => Value::Boolean(*value),
         DeValue::Datetime(_) => Value::DateTime,
         DeValue::Array(list) => {
             Value::List(list.iter().map(|item| convert(file, item, key)).collect())

@@ -143,6 +143,19 @@ impl<'s> Fields<'s> {
         }
     }
 
+    /// Whether `key` is true, or `default`.
+    pub fn boolean(&mut self, key: &'static str, default: bool) -> bool {
+        match self.node(key) {
+            None => default,
+            Some(Node { value: Value::Boolean(value), .. }) => value,
+            Some(node) => {
+                let message = format!("`{key}` must be true or false, not {}", node.value.kind());
+                self.sources.report(&node.at, message, Some("without quotes"));
+                default
+            }
+        }
+    }
+
     /// The items of the list `key`; none where it is missing.
     pub fn list(&mut self, key: &'static str) -> Vec<Node> {
         match self.node(key) {

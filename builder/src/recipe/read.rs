@@ -210,11 +210,12 @@ fn packages(mut fields: Fields<'_>) -> Packages {
     if located.is_empty() {
         fields.missing("install", "[\"bash\", …]");
     }
+    let database = fields.boolean("database", true);
     fields.finish();
     let mut install: Vec<Requirement> = located.into_iter().map(|item| item.value).collect();
     install.sort();
     install.dedup();
-    Packages { install, exclude }
+    Packages { install, exclude, database }
 }
 
 fn root(mut fields: Fields<'_>) -> Root {
