@@ -3,6 +3,8 @@
 //! `build` takes everything from it and never resolves.
 
 mod compare;
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;
 mod write;

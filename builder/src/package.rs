@@ -18,6 +18,8 @@ pub use payload::PayloadError;
 pub use scriptlet::{Phase, Scriptlet};
 
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod header;
 mod payload;
 mod scriptlet;

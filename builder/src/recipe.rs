@@ -4,6 +4,8 @@
 
 mod document;
 mod fields;
+#[doc(hidden)]
+pub mod fuzzing;
 mod read;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,8 @@
 //! elsewhere; so is fetching them.
 
 mod filelists;
+#[doc(hidden)]
+pub mod fuzzing;
 mod primary;
 mod repomd;
 mod source;

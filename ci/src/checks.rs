@@ -2,12 +2,15 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use crate::images::Workshop;
-use crate::{bad_input, demo, image_judges, judge, proof, setup, tools, tree_judge, tuf_judge};
+use crate::{bad_input, demo, fuzz, image_judges, judge, proof, setup, tools, tree_judge, tuf_judge};
+
+/// How long all parsers together are given changed inputs.
+const FUZZING: Duration = Duration::from_secs(40);
 
 /// What to run.
 #[derive(Default)]
@@ -56,6 +59,8 @@ fn of_the_code(top: &Path, selection: &Selection) -> Result<()> {
     selection.stage("formatting", || cargo(top, &["fmt", "--all", "--check"]))?;
     selection.stage("lints", || lints(top))?;
     selection.stage("building", || tools::build(top).map(drop))?;
+    let fuzzing = fuzz::Selection { time: FUZZING, target: None, seed: 1 };
+    selection.stage("changed inputs", || fuzz::run(top, &fuzzing))?;
     selection.stage("unit tests", || {
         let test = ["test", "--release", "--quiet", "--workspace"];
         cargo(top, &[&test[..], &["--features", "slipway-formats/bundle"]].concat())

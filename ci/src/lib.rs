@@ -19,6 +19,7 @@ pub mod demo;
 pub mod demo_list;
 pub mod dependency;
 pub mod elf;
+pub mod fuzz;
 pub mod image_judges;
 pub mod images;
 pub mod judge;

@@ -78,6 +78,16 @@ impl Sources {
         merged
     }
 
+    /// The table of a text that was not read from `path`, without what it
+    /// extends.
+    pub fn single(&mut self, path: &Path, text: &str) -> Table {
+        let file = self.files.len();
+        self.files.push(SourceFile { path: path.to_owned(), text: text.to_owned() });
+        let mut table = self.parse(file);
+        table.0.remove("extends");
+        table
+    }
+
     fn load_into(&mut self, merged: &mut Table, path: &Path, asked: Option<&Place>, depth: usize) {
         if self.files.iter().any(|file| file.path == path) {
             // Reached on two ways: its lists must not be appended twice.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::document::{Node, Sources, Value};
+use super::document::{Node, Sources, Table, Value};
 use super::fields::{Fields, Located, parsed};
 use super::words::{Arch, Fingerprint, ImageName, Mode, Pattern, Product, Requirement};
 use super::{
@@ -25,6 +25,15 @@ const BLOCKS_PER_HASH_BLOCK: u32 = 126;
 pub(super) fn recipe(path: &Path) -> Result<Recipe, Problems> {
     let mut sources = Sources::default();
     let table = sources.load(path);
+    recipe_of(sources, table, path)
+}
+
+/// The recipe that `table` says, unless something was wrong with its `sources`.
+pub(super) fn recipe_of(
+    mut sources: Sources,
+    table: Table,
+    path: &Path,
+) -> Result<Recipe, Problems> {
     if !sources.problems.is_empty() {
         // What a broken file seems to lack would only distract.
         return Err(Problems::new(sources.problems));
