@@ -218,7 +218,8 @@ impl Build<'_> {
 
     fn open_package(&self, package: &LockedPackage) -> Result<Package, BuildError> {
         let digest = &package.sha256;
-        Ok(Package::open(&self.store.blob_path(digest), &self.store.payload_path(digest))?)
+        let opened = Package::open(&self.store.blob_path(digest), &self.store.payload_path(digest));
+        Ok(opened.map_err(|error| error.of(package.nevra()))?)
     }
 
     /// The tree of all packages, with the recipe's own files and the guest's
@@ -263,7 +264,8 @@ impl Build<'_> {
             _ => 2,
         });
         let packages = order.into_iter().map(|locked| {
-            let headers = Package::headers(&self.store.blob_path(&locked.sha256))?;
+            let headers = Package::headers(&self.store.blob_path(&locked.sha256))
+                .map_err(|error| error.of(locked.nevra()))?;
             Ok::<_, PackageError>(Installed { headers, states: Vec::new() })
         });
         let transaction = Transaction::new(time, self.recipe.arch.as_str());

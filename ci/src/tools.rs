@@ -11,8 +11,7 @@ const STATIC: &str = "x86_64-unknown-linux-musl";
 const UEFI: &str = "x86_64-unknown-uefi";
 
 /// Everything for this machine; as ci/bootstrap.sh has it.
-const HOST: [&str; 5] =
-    ["build", "--release", "--workspace", "--features", "slipway-formats/bundle"];
+const HOST: [&str; 4] = ["build", "--workspace", "--features", "slipway-formats/bundle"];
 
 /// The programs, as files that stay where they are.
 pub struct Programs {
@@ -27,7 +26,7 @@ pub struct Programs {
 /// Builds everything and puts it below `out/bin`.
 pub fn build(top: &Path) -> Result<Programs> {
     let target = target_folder(top);
-    cargo(top, &HOST, &[])?;
+    cargo(top, &[&HOST[..], &["--release"]].concat(), &[])?;
     let small = ["build", "--profile", "small", "--target"];
     let flags = plain_paths(top)?;
     let linux = [&small[..], &[STATIC, "-p", "slipway-guest", "-p", "slipway-installer"]].concat();
@@ -64,11 +63,8 @@ pub fn fuzzer(top: &Path) -> Result<PathBuf> {
     let name = "slipway-fuzz";
     let own = std::env::current_exe().context("cannot tell where this program is")?;
     let folder = own.parent().context("a program is in a folder")?;
-    if folder.ends_with("release") {
-        cargo(top, &HOST, &[])?;
-    } else {
-        cargo(top, &["build", "-p", "slipway-fuzz-targets"], &[])?;
-    }
+    let profile: &[&str] = if folder.ends_with("release") { &["--release"] } else { &[] };
+    cargo(top, &[&HOST[..], profile].concat(), &[])?;
     Ok(folder.join(name))
 }
 

@@ -7,8 +7,17 @@ use rpm::{DigestAlgorithm, FileEntry, FileFlags, FileType, IndexTag, PackageMeta
 use super::{FileDigest, FileKind, PackageFile, Problem};
 use crate::tree::TreePath;
 
+/// Files a package may have: icon themes, the largest, have 100,000. A file
+/// takes about half a kilobyte while its package is read.
+const MAX_FILES: usize = 250_000;
+
 /// Reads all files of a header, in its order.
 pub fn read(metadata: &PackageMetadata) -> Result<Vec<PackageFile>, Problem> {
+    let modes = metadata.header.get_entry_data_as_u16_array(IndexTag::RPMTAG_FILEMODES);
+    let count = modes.map_or(0, |modes| modes.len());
+    if count > MAX_FILES {
+        return Err(Problem::TooManyFiles { count, most: MAX_FILES });
+    }
     let entries = metadata.get_file_entries()?;
     let mut files = entries.iter().map(file).collect::<Result<Vec<_>, _>>()?;
     mark_links(metadata, &mut files);

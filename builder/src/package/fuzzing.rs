@@ -21,6 +21,7 @@ pub fn package(mut bytes: &[u8]) {
 fn unpack(input: &mut &[u8]) -> Result<(), Problem> {
     let metadata = header::read(input)?;
     let package = describe(&metadata)?;
+    payload::check_size(input.len() as u64, &package.files)?;
     let compression = payload::Compression::of(&metadata)?;
     payload::unpack(compression, *input, &mut Room(ROOM_BYTES), &package.files)?;
     Ok(())

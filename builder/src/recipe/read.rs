@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::document::{Node, Sources, Table, Value};
+use super::document::{Node, Sources, Table, Value, read_at_most};
 use super::fields::{Fields, Located, parsed};
 use super::words::{Arch, Fingerprint, ImageName, Mode, Pattern, Product, Requirement};
 use super::{
@@ -194,11 +194,8 @@ fn read_key(
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
-    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if size > MAX_KEY_BYTES {
-        return Err(format!("too long for a key ({size} bytes)"));
-    }
-    std::fs::read(path).map_err(|error| error.to_string())
+    let bytes = read_at_most(path, MAX_KEY_BYTES).map_err(|error| error.to_string())?;
+    bytes.ok_or_else(|| format!("longer than a key is ({MAX_KEY_BYTES} bytes)"))
 }
 
 fn requirements(fields: &mut Fields<'_>, key: &'static str) -> Vec<Requirement> {

@@ -6,6 +6,7 @@ use std::io::BufRead;
 use super::xml::{Document, Element, Fault, Piece};
 use super::{Dependency, Package};
 use crate::evr::{Bound, Evr, Nevra, Sense};
+use crate::lock::MAX_PACKAGE_BYTES;
 
 /// Fedora, the largest of its kind, has 80,000.
 const MAX_PACKAGES: usize = 1_000_000;
@@ -98,7 +99,10 @@ fn begin(element: &Element<'_>, draft: &mut Draft, list: &mut List) -> Result<()
             let epoch = parse_epoch(&epoch)?;
             draft.evr = Some(Evr { epoch, version, release });
         }
-        "size" => draft.size = element.required("package")?.parse().ok(),
+        "size" => {
+            let size = element.required("package")?.parse().ok();
+            draft.size = size.filter(|size| *size <= MAX_PACKAGE_BYTES);
+        }
         "location" => {
             if element.attribute("xml:base")?.is_some() {
                 return Err("it has packages at other addresses (xml:base)".to_owned());
