@@ -199,7 +199,11 @@ impl Package {
     /// # Errors
     /// If the package is damaged, or the archive cannot be read or written.
     pub fn open(rpm: &Path, archive: &Path) -> Result<Self, PackageError> {
-        open(rpm, archive).map_err(|problem| PackageError { path: rpm.to_owned(), name: None, problem })
+        open(rpm, archive).map_err(|problem| PackageError {
+            path: rpm.to_owned(),
+            name: None,
+            problem,
+        })
     }
 
     /// Reads the headers of the package `rpm` as they are.
@@ -285,6 +289,8 @@ fn attach(package: &mut Package, archive: &Arc<Path>, ranges: &[Option<payload::
     }
 }
 
+#[cfg(test)]
+mod hostile_tests;
 #[cfg(test)]
 pub mod testing;
 #[cfg(test)]

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::images::Workshop;
-use crate::{bad_input, demo, fuzz, image_judges, judge, proof, setup, tools, tree_judge, tuf_judge};
+use crate::{
+    bad_input, demo, fuzz, image_judges, judge, proof, setup, tools, tree_judge, tuf_judge,
+};
 
 /// How long all parsers together are given changed inputs.
 const FUZZING: Duration = Duration::from_secs(40);

@@ -27,6 +27,11 @@ pub fn read(metadata: &PackageMetadata) -> Result<Vec<PackageFile>, Problem> {
 fn file(entry: &FileEntry<'_>) -> Result<PackageFile, Problem> {
     let name = format!("{}{}", entry.dirname(), entry.basename());
     let unsupported = |what: String| Problem::Unsupported { file: name.clone(), what };
+    // What the header reader puts in place of bytes it cannot make out; a file
+    // of another name than the package's would be composed.
+    if name.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(unsupported("a name that is not UTF-8".to_owned()));
+    }
     let kind = match entry.file_type() {
         FileType::Dir => FileKind::Directory,
         FileType::Regular => FileKind::File,

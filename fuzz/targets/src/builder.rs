@@ -129,8 +129,11 @@ pub fn kernel_module_seeds() -> Vec<Vec<u8>> {
     let names_at = elf.len() as u64;
     elf.extend(names);
     elf.resize(512, 0);
-    let sections =
-        [(0_u32, 0_u32, 0, 0), (1, 1, 64, info.len() as u64), (10, 3, names_at, names.len() as u64)];
+    let sections = [
+        (0_u32, 0_u32, 0, 0),
+        (1, 1, 64, info.len() as u64),
+        (10, 3, names_at, names.len() as u64),
+    ];
     for (name, kind, offset, bytes) in sections {
         elf.extend([name, kind].map(u32::to_le_bytes).concat());
         elf.extend([0, 0, offset, bytes, 0, 1, 0].map(u64::to_le_bytes).concat());
@@ -143,7 +146,13 @@ pub fn kernel_module_seeds() -> Vec<Vec<u8>> {
 }
 
 /// Header of an ELF file for x86-64.
-fn elf_header(kind: u16, segments_at: u64, segments: u16, sections_at: u64, sections: u16) -> Vec<u8> {
+fn elf_header(
+    kind: u16,
+    segments_at: u64,
+    segments: u16,
+    sections_at: u64,
+    sections: u16,
+) -> Vec<u8> {
     let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
     elf.extend([kind, 62].map(u16::to_le_bytes).concat());
     elf.extend(1_u32.to_le_bytes());

@@ -98,9 +98,8 @@ mod tests {
     fn cargo_fuzz_knows_the_same_parsers() {
         let manifest = include_str!("../../Cargo.toml");
         let names = manifest.split("[[bin]]\n").skip(1);
-        let names: Vec<_> = names
-            .filter_map(|entry| entry.strip_prefix("name = \"")?.split('"').next())
-            .collect();
+        let names: Vec<_> =
+            names.filter_map(|entry| entry.strip_prefix("name = \"")?.split('"').next()).collect();
         let listed: Vec<_> = TARGETS.iter().map(|target| target.name).collect();
         assert_eq!(names, listed);
     }

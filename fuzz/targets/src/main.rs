@@ -87,7 +87,8 @@ fn main() -> Result<ExitCode> {
             fs::write(&out, bytes).with_context(|| format!("cannot write {}", out.display()))?;
         }
         What::One { target, input } => {
-            let bytes = fs::read(&input).with_context(|| format!("cannot read {}", input.display()))?;
+            let bytes =
+                fs::read(&input).with_context(|| format!("cannot read {}", input.display()))?;
             return run::one(find(&target)?, bytes);
         }
     }

@@ -64,7 +64,8 @@ impl Plan {
     /// If limits cannot be set or the note cannot be written. A fault of the
     /// parser is no error: it ends the process, or is the exit code.
     pub fn run(self, time: Duration, note: &Path) -> Result<ExitCode> {
-        let note = File::create(note).with_context(|| format!("cannot write {}", note.display()))?;
+        let note =
+            File::create(note).with_context(|| format!("cannot write {}", note.display()))?;
         let until = Instant::now() + time;
         limited(move |position| {
             let mut at = 0;

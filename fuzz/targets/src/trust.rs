@@ -113,9 +113,7 @@ pub fn root_seeds() -> Vec<Vec<u8>> {
     let key = SigningKey::from_bytes(&[7; 32]);
     let id = key_id(&key.verifying_key()).to_string();
     let text = |text: &str| Json::String(text.to_owned());
-    let role = || {
-        object([("keyids", Json::Array(vec![text(&id)])), ("threshold", 1.into())])
-    };
+    let role = || object([("keyids", Json::Array(vec![text(&id)])), ("threshold", 1.into())]);
     let keys = object([(id.as_str(), key_document(&key.verifying_key()))]);
     let signed = object([
         ("_type", text("root")),
