@@ -300,7 +300,8 @@ impl Build<'_> {
 
     fn open_package(&self, package: &LockedPackage) -> Result<Package, BuildError> {
         let digest = &package.sha256;
-        Ok(Package::open(&self.store.blob_path(digest), &self.store.payload_path(digest))?)
+        let opened = Package::open(&self.store.blob_path(digest), &self.store.payload_path(digest));
+        Ok(opened.map_err(|error| error.of(package.nevra()))?)
     }
 
     /// Unpacks what was not unpacked before, on every core, the largest first.
@@ -364,7 +365,8 @@ impl Build<'_> {
         let io = |source| self.failed("write", &path, source);
         let packages = installed.iter().map(|one| {
             let locked = &self.lock.packages[one.package];
-            let headers = Package::headers(&self.store.blob_path(&locked.sha256))?;
+            let headers = Package::headers(&self.store.blob_path(&locked.sha256))
+                .map_err(|error| error.of(locked.nevra()))?;
             Ok::<_, PackageError>(Installed { headers, states: one.states.clone() })
         });
         let transaction = Transaction::new(time, self.recipe.arch.as_str());

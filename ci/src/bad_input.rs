@@ -6,6 +6,7 @@
 
 mod bundles;
 mod disks;
+mod hostile;
 mod interruptions;
 mod packages;
 mod place;
@@ -20,7 +21,7 @@ use crate::images::Workshop;
 use place::Base;
 
 /// The long ones first.
-fn all_cases<'w>() -> [Case<Base<'w>>; 24] {
+fn all_cases<'w>() -> [Case<Base<'w>>; 25] {
     [
         ("a build that is interrupted", interruptions::interrupted),
         ("a build that is killed", interruptions::killed),
@@ -33,6 +34,7 @@ fn all_cases<'w>() -> [Case<Base<'w>>; 24] {
         ("a store that is emptied", supply::collected_store),
         ("a full disk", storage::full_disk),
         ("a read-only output folder", storage::read_only_output),
+        ("packages made to do harm", hostile::refused),
         ("a package replaced by other bytes", packages::replaced),
         ("a package cut off", packages::truncated),
         ("packages signed by another key, or by none", packages::badly_signed),
