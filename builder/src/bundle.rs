@@ -3,18 +3,17 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Mutex;
 
 use formats::archive;
 use formats::block::BLOCK_BYTES;
 use formats::chunks::{Chunk, ChunkTable};
-use formats::dsse;
 use formats::manifest::{Manifest, Payload};
 use formats::{Digest, Hasher};
 
 use crate::keys::Signing;
+use crate::region::ReadAt;
 
 /// A file at least this large gets chunks of its own.
 const LARGE_BYTES: u64 = 64 << 10;
@@ -84,18 +83,18 @@ fn cut(
     Ok(cuts)
 }
 
-/// Cuts and compresses the payload in `file`, whose length is a multiple of
-/// 4096. The frames go to an unnamed file in `scratch`.
-pub fn pack(file: &File, spans: &[Span], scratch: &Path) -> io::Result<Packed> {
-    let len = file.metadata()?.len();
+/// Cuts and compresses a payload whose length is a multiple of 4096. The frames
+/// go to an unnamed file in `scratch`.
+pub fn pack(source: &(impl ReadAt + ?Sized), spans: &[Span], scratch: &Path) -> io::Result<Packed> {
+    let len = source.len_bytes();
     debug_assert_eq!(len % BLOCK_BYTES as u64, 0);
     let mut block = vec![0; BLOCK_BYTES];
     let lengths = cut(len, spans, |span| {
-        file.read_exact_at(&mut block, span.offset_bytes)?;
+        source.read_exact_at(&mut block, span.offset_bytes)?;
         Ok(Digest::of(&block).0[0] < u8::MAX / PACK_ENDS_ONE_IN)
     })?;
     let mut frames = tempfile::tempfile_in(scratch)?;
-    let (chunks, sha256) = compress(file, &lengths, &mut frames)?;
+    let (chunks, sha256) = compress(source, &lengths, &mut frames)?;
     let table = ChunkTable::new(chunks).map_err(io::Error::other)?;
     let payload = Payload {
         size: len,
@@ -109,7 +108,11 @@ pub fn pack(file: &File, spans: &[Span], scratch: &Path) -> io::Result<Packed> {
 
 /// Chunks are compressed in batches of a few per core, which bounds memory and
 /// keeps their order.
-fn compress(file: &File, lengths: &[u64], frames: &mut File) -> io::Result<(Vec<Chunk>, Digest)> {
+fn compress(
+    source: &(impl ReadAt + ?Sized),
+    lengths: &[u64],
+    frames: &mut File,
+) -> io::Result<(Vec<Chunk>, Digest)> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut out = BufWriter::new(frames);
     let mut chunks = Vec::with_capacity(lengths.len());
@@ -119,7 +122,7 @@ fn compress(file: &File, lengths: &[u64], frames: &mut File) -> io::Result<(Vec<
         let mut raws = Vec::with_capacity(batch.len());
         for len in batch {
             let mut raw = vec![0; usize::try_from(*len).map_err(io::Error::other)?];
-            file.read_exact_at(&mut raw, at)?;
+            source.read_exact_at(&mut raw, at)?;
             whole.update(&raw);
             raws.push(raw);
             at += len;
@@ -177,7 +180,7 @@ pub fn write(
     out: &mut File,
 ) -> io::Result<Vec<u8>> {
     let manifest_bytes = manifest.encode();
-    let signatures = dsse::encode(&[signing.sign_manifest(&manifest_bytes)]);
+    let signatures = signing.signatures(&manifest_bytes);
     let mut tar = tar::Builder::new(BufWriter::new(out));
     append(&mut tar, archive::MARKER, archive::MARKER_CONTENT)?;
     append(&mut tar, "manifest.json", &manifest_bytes)?;

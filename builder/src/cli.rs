@@ -3,10 +3,14 @@
 //! struct with a `run` in a module of its own.
 
 mod build;
+mod compare;
 mod completions;
 mod keys;
 mod lock;
 mod man;
+mod rebuild;
+mod store;
+mod vendor;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use slipway::diagnose::Problems;
 use slipway::progress::Progress;
+use slipway::sandbox;
 use slipway::store::{Store, StoreError};
 use slipway::unfinished;
 
@@ -21,6 +26,8 @@ use slipway::unfinished;
 const FAILED: u8 = 1;
 /// What was asked makes no sense; the same code clap uses.
 const MISTAKEN: u8 = 2;
+/// Nothing went wrong, and what was looked for is different.
+const DIFFERENT: u8 = 3;
 /// Ctrl-C ended it, as shells have it.
 const INTERRUPTED: i32 = 130;
 
@@ -37,11 +44,15 @@ Exit codes:
   0    done
   1    failed: the network, a signature, a package, the disk, …
   2    mistaken: the command line or the recipe says something impossible
+  3    `slipway lock --check` would change the lock
   130  interrupted by Ctrl-C; nothing half-written is left
 
 Environment:
   SLIPWAY_STORE   folder of downloaded and derived files (see --store)
+  SLIPWAY_STORE_MAX   how large the store may be after a build, as 20GiB
   SLIPWAY_TOOLS   folder of slipway's own boot programs (see --tools)
+  SLIPWAY_CA_FILE a certificate authority to trust besides the system's (PEM)
+  SSL_CERT_FILE   authorities to trust instead of the system's
   HTTPS_PROXY, HTTP_PROXY, NO_PROXY   as usual";
 
 /// Composes signed appliance images from TOML recipes.
@@ -78,8 +89,18 @@ enum Command {
     Lock(lock::Lock),
     Build(build::Build),
     Keys(keys::Keys),
+    Store(store::Store),
+    Vendor(vendor::Vendor),
+    Rebuild(rebuild::Rebuild),
+    Compare(compare::Compare),
     Completions(completions::Completions),
     Man(man::Man),
+    /// What slipway starts itself as to run install scripts.
+    #[command(name = sandbox::CHILD_COMMAND, hide = true)]
+    SandboxChild {
+        /// Which of the processes.
+        role: String,
+    },
 }
 
 /// Where the store is.
@@ -129,21 +150,33 @@ impl ToolsArgs {
 /// Does what the command line asks for.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Before anything starts a thread: with one, the system refuses it a user
+    // namespace.
+    if let Command::SandboxChild { role } = &cli.command {
+        return sandbox::child_main(role);
+    }
     match run(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => fail(&error, cli.global.json),
     }
 }
 
-fn run(cli: &Cli) -> anyhow::Result<()> {
+fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     ctrlc::set_handler(|| unfinished::end_process(INTERRUPTED))?;
     match &cli.command {
-        Command::Lock(command) => command.run(&cli.global),
+        Command::Lock(command) => return command.run(&cli.global),
         Command::Build(command) => command.run(&cli.global),
         Command::Keys(command) => command.run(),
+        Command::Store(command) => command.run(&cli.global),
+        Command::Vendor(command) => command.run(&cli.global),
+        Command::Rebuild(command) => command.run(&cli.global),
+        Command::Compare(command) => command.run(&cli.global),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
-    }
+        // started above
+        Command::SandboxChild { .. } => Ok(()),
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn fail(error: &anyhow::Error, json: bool) -> ExitCode {

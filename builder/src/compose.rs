@@ -1,36 +1,70 @@
-//! Packages to a root tree, natively: files, owners, capabilities, and what
-//! their install scripts ask for.
+//! Packages to a root tree, as rpm 4.18 installs them into an empty root: in its
+//! order, with its scripts and triggers, without being root.
 //!
 //! ```text
-//! packages ─▶ files ─▶ scripts (understood ones) ─▶ users ─▶ owners ─▶ units ─▶ modules ─▶ libraries
+//! packages ─order─▶ %pretrans ─▶ plan of files ─▶ each: %pre, files, %post, triggers ─▶ %posttrans ─▶ tree
 //! ```
 //!
-//! A script runs in an interpreter that knows a few commands
-//! ([`scripts`]). One that needs anything else does not run at all and is
-//! reported. The result depends on the packages and options alone, not on the
-//! order they are given in.
+//! [`transaction`] is the sequence; what it calls is small and knows nothing of
+//! it: [`order`] and [`needs`], [`plan`] and [`links`], [`place`], [`triggers`].
+//! A script is carried out by [`native`] if it is understood whole, else handed
+//! to a [`Runner`]. The result depends on the packages and options alone, not on
+//! the order they are given in.
+
+use std::time::Duration;
 
 use formats::digest::Digest;
 
-use crate::ldconfig::{self, LdconfigError};
-use crate::package::{Package, Phase};
-use crate::presets::{PresetError, PresetReport};
-use crate::tree::{Tree, TreeError};
-use crate::users::{SysusersError, UsersError};
+use crate::ldconfig::LdconfigError;
+use crate::package::{Package, Phase, Scriptlet};
+use crate::presets::PresetReport;
+use crate::tree::{Tree, TreeError, TreePath};
+use crate::users::UsersError;
 
 mod capability;
 pub mod depmod;
-mod files;
-pub mod scripts;
+mod execute;
+mod links;
+pub mod native;
+mod needs;
+pub mod order;
+mod place;
+pub mod plan;
+pub mod runner;
+mod script_text;
 pub mod shell;
+mod transaction;
+mod triggers;
 
-pub use files::{FileConflict, UnknownOwner};
+pub use place::UnknownOwner;
+pub use plan::{FileConflict, FileState};
+pub use runner::{Call, Ran, RunError, Runner, Runners};
 
 /// What a composition depends on besides the packages.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Seconds since 1970: the time of generated files, and the latest of any.
     pub source_date_epoch: u64,
+    /// Whether files marked as documentation are installed.
+    pub docs: bool,
+    /// The languages whose files are installed, such as `en_US`; all if none is
+    /// given.
+    pub languages: Option<Vec<String>>,
+    /// Scripts that are not run: name of the package, and phase.
+    pub skip_scripts: Vec<(String, Phase)>,
+}
+
+impl Options {
+    /// Everything is installed and run.
+    #[must_use]
+    pub fn new(source_date_epoch: u64) -> Self {
+        Self { source_date_epoch, docs: true, languages: None, skip_scripts: Vec::new() }
+    }
+
+    fn skips(&self, package: &Package, phase: Phase) -> bool {
+        let name = &package.identity.name;
+        self.skip_scripts.iter().any(|(other, of)| other == name && *of == phase)
+    }
 }
 
 /// A tree, and how it came to be.
@@ -38,17 +72,31 @@ pub struct Options {
 pub struct Composed {
     /// The root file system.
     pub tree: Tree,
+    /// The packages in the order they were installed in.
+    pub installed: Vec<InstalledPackage>,
     /// What was done besides unpacking.
     pub report: Report,
+}
+
+/// A package that was installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstalledPackage {
+    /// Its place in what [`compose`] was given.
+    pub package: usize,
+    /// For each of its files, in the header's order, what the package database
+    /// says of it (`RPMTAG_FILESTATES`).
+    pub states: Vec<FileState>,
 }
 
 /// What a composition did, and what it left undone.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Scripts that were carried out.
+    /// Scripts that ran, in that order.
     pub handled: Vec<HandledScriptlet>,
-    /// Scripts that were not, since they need more than is understood.
-    pub unhandled: Vec<UnhandledScriptlet>,
+    /// Those of them that failed; rpm goes on after them, and so do we.
+    pub failed: Vec<FailedScriptlet>,
+    /// Scripts that the recipe wants left out.
+    pub skipped: Vec<ScriptletName>,
     /// Users and groups that were made.
     pub accounts: Vec<String>,
     /// Declared users that could not be made.
@@ -57,12 +105,16 @@ pub struct Report {
     pub unknown_owners: Vec<UnknownOwner>,
     /// Units that were enabled or disabled.
     pub presets: PresetReport,
+    /// Time spent in scripts that were carried out here.
+    pub native: Duration,
+    /// Time spent in scripts that ran in a sandbox.
+    pub sandboxed: Duration,
 }
 
-/// A script that was carried out.
+/// Which script it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct HandledScriptlet {
-    /// Whose it is.
+pub struct ScriptletName {
+    /// Name, version and architecture of its package.
     pub package: String,
     /// When it runs.
     pub phase: Phase,
@@ -70,21 +122,75 @@ pub struct HandledScriptlet {
     pub sha256: Digest,
 }
 
-/// A script that was not carried out.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct UnhandledScriptlet {
-    /// Whose it is.
-    pub package: String,
-    /// When it would run.
-    pub phase: Phase,
-    /// Digest of program and text.
-    pub sha256: Digest,
-    /// Interpreter and arguments.
-    pub program: Vec<String>,
-    /// The script.
-    pub text: String,
-    /// What in it is not understood.
-    pub reason: String,
+impl std::fmt::Display for ScriptletName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {}", self.phase, self.package)
+    }
+}
+
+/// What carries a script out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Handling {
+    /// It is understood.
+    Native,
+    /// An engine for Lua.
+    Lua,
+    /// The sandbox.
+    Sandbox,
+}
+
+impl Handling {
+    /// What a script will be carried out by, as far as it says itself. It may
+    /// come to something that is not understood in the tree it meets; then the
+    /// sandbox takes over.
+    #[must_use]
+    pub fn of(script: &Scriptlet) -> Self {
+        match script.program.first().map(String::as_str) {
+            Some("<lua>") => Self::Lua,
+            _ if native::understands(script).is_ok() => Self::Native,
+            _ => Self::Sandbox,
+        }
+    }
+
+    /// As the lock has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Lua => "lua",
+            Self::Sandbox => "sandbox",
+        }
+    }
+}
+
+/// A script that ran.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandledScriptlet {
+    /// Which.
+    pub script: ScriptletName,
+    /// By what.
+    pub by: Handling,
+}
+
+/// A script that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedScriptlet {
+    /// Which.
+    pub script: ScriptletName,
+    /// How it ended: `exit status 3`.
+    pub ended: String,
+    /// The end of what it said.
+    pub last_lines: String,
+}
+
+impl std::fmt::Display for FailedScriptlet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} failed, {}", self.script, self.ended)?;
+        match self.last_lines.trim_end() {
+            "" => Ok(()),
+            lines => write!(f, ":\n    {}", lines.replace('\n', "\n    ")),
+        }
+    }
 }
 
 /// Why packages do not make a tree.
@@ -101,6 +207,17 @@ pub enum ComposeError {
         /// Why not.
         source: TreeError,
     },
+    /// A file would have to take the place of a directory; rpm cannot do that
+    /// either.
+    #[error("package {package}: {path}: there is a directory in place of {kind}")]
+    InTheWay {
+        /// Which package.
+        package: String,
+        /// Where.
+        path: TreePath,
+        /// What was to be there.
+        kind: &'static str,
+    },
     /// Capabilities that are not a known text.
     #[error("package {package}: {path} has capabilities {text:?}, which are not understood")]
     Capabilities {
@@ -111,64 +228,59 @@ pub enum ComposeError {
         /// The text.
         text: String,
     },
-    /// The tree cannot be changed as needed.
-    #[error(transparent)]
-    Tree(#[from] TreeError),
-    /// An account cannot be made.
+    /// A script that nothing here can run.
+    #[error(
+        "{script} cannot be run: {reason}; to build without it, add {:?} to skip_scripts under \
+         [packages] of the recipe",
+        skip_entry(script)
+    )]
+    NotRun {
+        /// Which.
+        script: ScriptletName,
+        /// What in it, and why not.
+        reason: String,
+    },
+    /// A script whose failure keeps its package from being installed.
+    #[error("{0}")]
+    Failed(FailedScriptlet),
+    /// The accounts in the tree cannot be read.
     #[error(transparent)]
     Users(#[from] UsersError),
-    /// A declared account cannot be made.
-    #[error(transparent)]
-    Sysusers(#[from] SysusersError),
-    /// A unit cannot be enabled.
-    #[error(transparent)]
-    Presets(#[from] PresetError),
     /// The cache of libraries cannot be made.
     #[error(transparent)]
     Ldconfig(#[from] LdconfigError),
-    /// The index of kernel modules cannot be made.
-    #[error(transparent)]
-    Depmod(#[from] depmod::DepmodError),
 }
 
-/// Composes `packages` into a tree. Their order does not matter.
+/// How a recipe names a script: by package and phase, whatever the version.
+fn skip_entry(script: &ScriptletName) -> String {
+    let mut parts = script.package.rsplitn(3, '-');
+    let name = parts.nth(2).unwrap_or(&script.package);
+    format!("{name} {}", script.phase)
+}
+
+/// Installs `packages` into an empty tree. Their order does not matter.
 ///
 /// # Errors
-/// If packages conflict, or something they ask for and that is understood
-/// cannot be done.
-pub fn compose(packages: &[Package], options: &Options) -> Result<Composed, ComposeError> {
-    let mut packages: Vec<&Package> = packages.iter().collect();
-    // `filesystem` and `setup` come first in every distribution's own order;
-    // here that only decides whose `%pre` is read first.
-    let rank = |name: &str| match name {
-        "filesystem" => 0,
-        "setup" => 1,
-        _ => 2,
-    };
-    packages.sort_by(|a, b| {
-        let key = |package: &Package| rank(&package.identity.name);
-        key(a).cmp(&key(b)).then_with(|| a.identity.cmp(&b.identity))
+/// If packages conflict, or a script cannot be run or fails where it must not.
+pub fn compose(
+    packages: &[Package],
+    options: &Options,
+    runners: Runners<'_>,
+) -> Result<Composed, ComposeError> {
+    let transaction::Outcome { tree, order, actions, report } =
+        transaction::run(packages, options, runners)?;
+    let installed = order.into_iter().zip(actions).map(|(package, actions)| InstalledPackage {
+        package,
+        states: actions.into_iter().map(plan::Action::state).collect(),
     });
-    let mut tree = Tree::new(options.source_date_epoch);
-    let mut report = Report::default();
-    let owners = files::merge(&mut tree, &packages)?;
-    let wishes = scripts::run(&packages, &tree, &mut report);
-    let accounts = scripts::make_accounts(&wishes, &mut tree, options.source_date_epoch)?;
-    report.accounts = accounts.made().to_vec();
-    report.skipped_accounts = accounts.skipped().to_vec();
-    files::set_owners(&mut tree, &packages, &owners, &accounts, &mut report);
-    scripts::apply_presets(&wishes, &mut tree, &mut report.presets)?;
-    for version in &wishes.depmod {
-        depmod::run(&mut tree, version)?;
-    }
-    if wishes.ldconfig {
-        ldconfig::run(&mut tree, &ldconfig::Options::default())?;
-    }
-    tree.clamp_mtimes(options.source_date_epoch);
-    Ok(Composed { tree, report })
+    Ok(Composed { tree, installed: installed.collect(), report })
 }
 
 #[cfg(test)]
+mod judge;
+#[cfg(test)]
 mod repository_tests;
+#[cfg(test)]
+mod synthetic_tests;
 #[cfg(test)]
 mod tests;

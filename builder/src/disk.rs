@@ -4,6 +4,11 @@
 //! root-b-verity · data`, each at a multiple of 1 MiB. The release goes to slot
 //! a as pending; slot b is empty.
 
+mod data;
+pub mod format;
+mod qcow2;
+mod vhdx;
+
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -16,6 +21,8 @@ use formats::gpt::{ALIGN_BYTES, Gpt, Partition, kind};
 use formats::guid::Guid;
 use formats::state::State;
 use formats::uki_header::UkiHeader;
+
+use crate::region::Region;
 
 /// Bytes of the `state` partition.
 const STATE_BYTES: u64 = 1 << 20;
@@ -112,18 +119,48 @@ pub struct Contents<'a> {
     pub header: &'a UkiHeader,
     /// the UKI's image
     pub uki: &'a [u8],
-    /// the root file system
-    pub root: &'a File,
     /// its verity tree
     pub verity: &'a [u8],
     /// time stamp of the data file system, seconds since 1970
     pub time: u64,
 }
 
-/// Writes the disk image to `path`, which must not exist.
-pub fn write(gpt: &Gpt, contents: &Contents<'_>, path: &Path) -> Result<(), DiskError> {
+/// An empty disk of these sizes at `path`, which must not exist.
+pub fn create(sizes: &Sizes, path: &Path) -> io::Result<File> {
     let disk = File::options().read(true).write(true).create_new(true).open(path)?;
-    disk.set_len(gpt.disk_bytes)?;
+    disk.set_len(layout(sizes, &[]).disk_bytes)?;
+    Ok(disk)
+}
+
+/// Slot a's root partition on a disk of these sizes. Where it is does not
+/// depend on the disk's identity, so the file system can be written before that
+/// is known.
+#[must_use]
+pub fn root_region<'d>(sizes: &Sizes, disk: &'d File) -> Region<'d> {
+    let gpt = layout(sizes, &[]);
+    let (start, len) = gpt
+        .named(&root_name())
+        .map_or((0, 0), |partition| (partition.start_bytes, partition.len_bytes));
+    Region::new(disk, start, len)
+}
+
+fn root_name() -> String {
+    format!("root-{}", Slot::A.letter())
+}
+
+/// Whether a root file system of `root_bytes` has room.
+pub fn check_root(sizes: &Sizes, root_bytes: u64) -> Result<(), DiskError> {
+    fits(&layout(sizes, &[]), &root_name(), "root_mib", root_bytes)
+}
+
+/// Writes everything else to `disk`, which was created at `path` with the sizes
+/// of `gpt`.
+pub fn finish(
+    gpt: &Gpt,
+    contents: &Contents<'_>,
+    disk: &File,
+    path: &Path,
+) -> Result<(), DiskError> {
     let tables = gpt.encode().map_err(|error| DiskError::Layout(error.to_string()))?;
     for (offset, bytes) in tables {
         disk.write_all_at(&bytes, offset)?;
@@ -131,18 +168,16 @@ pub fn write(gpt: &Gpt, contents: &Contents<'_>, path: &Path) -> Result<(), Disk
     let esp = place(gpt, "esp")?;
     let volume_id = u32::from_le_bytes([esp.id.0[0], esp.id.0[1], esp.id.0[2], esp.id.0[3]]);
     let volume = crate::esp::make(esp.len_bytes, volume_id, contents.boot)?;
-    put(&disk, gpt, "esp", "esp_mib", &volume)?;
+    put(disk, gpt, "esp", "esp_mib", &volume)?;
 
-    put(&disk, gpt, "state", "", &state_copies(contents.state))?;
+    put(disk, gpt, "state", "", &state_copies(contents.state))?;
     let slot = Slot::A.letter();
     let uki = format!("uki-{slot}");
     fits(gpt, &uki, "uki_mib", contents.uki.len() as u64 + BLOCK_BYTES as u64)?;
-    put(&disk, gpt, &uki, "uki_mib", &contents.header.encode())?;
+    put(disk, gpt, &uki, "uki_mib", &contents.header.encode())?;
     disk.write_all_at(contents.uki, place(gpt, &uki)?.start_bytes + BLOCK_BYTES as u64)?;
-    copy(contents.root, &disk, gpt, &format!("root-{slot}"))?;
-    put(&disk, gpt, &format!("root-{slot}-verity"), "verity_mib", contents.verity)?;
+    put(disk, gpt, &format!("root-{slot}-verity"), "verity_mib", contents.verity)?;
     make_data(gpt, path, contents.time)?;
-    disk.sync_all()?;
     Ok(())
 }
 
@@ -179,21 +214,6 @@ fn put(
 ) -> Result<(), DiskError> {
     fits(gpt, name, key, bytes.len() as u64)?;
     Ok(disk.write_all_at(bytes, place(gpt, name)?.start_bytes)?)
-}
-
-fn copy(from: &File, disk: &File, gpt: &Gpt, name: &str) -> Result<(), DiskError> {
-    let len = from.metadata()?.len();
-    fits(gpt, name, "root_mib", len)?;
-    let start = place(gpt, name)?.start_bytes;
-    let mut buffer = vec![0; 1 << 20];
-    let mut at = 0;
-    while at < len {
-        let piece = buffer.len().min(usize::try_from(len - at).unwrap_or(usize::MAX));
-        from.read_exact_at(&mut buffer[..piece], at)?;
-        disk.write_all_at(&buffer[..piece], start + at)?;
-        at += piece as u64;
-    }
-    Ok(())
 }
 
 /// An empty ext4 with identifiers and times that follow from the partition, so

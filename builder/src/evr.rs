@@ -131,7 +131,7 @@ impl fmt::Display for Nevra {
 }
 
 /// How a dependency's version is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Sense {
     /// `<`
     Less,
@@ -225,18 +225,24 @@ impl Bound {
         Self { sense, epoch, version: version.to_owned(), release }
     }
 
-    /// Whether some version lies in both ranges (`rpmdsCompare()`): releases
-    /// count only where both have one.
+    /// How the versions compare, whatever the senses: releases count only
+    /// where both have one.
     #[must_use]
-    pub fn overlaps(&self, other: &Self) -> bool {
-        let order = self
-            .epoch
+    pub fn compare(&self, other: &Self) -> Ordering {
+        self.epoch
             .cmp(&other.epoch)
             .then_with(|| compare_versions(&self.version, &other.version))
             .then_with(|| match (&self.release, &other.release) {
                 (Some(a), Some(b)) => compare_versions(a, b),
                 _ => Ordering::Equal,
-            });
+            })
+    }
+
+    /// Whether some version lies in both ranges (`rpmdsCompare()`): releases
+    /// count only where both have one.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let order = self.compare(other);
         let (a, b) = (self.sense, other.sense);
         match order {
             Ordering::Less => a.greater() || b.less(),

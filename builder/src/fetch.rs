@@ -16,12 +16,12 @@ use std::sync::Mutex;
 
 use formats::Digest;
 
-use crate::location::{Location, LocationError, is_cut_off, with_retries};
+use crate::location::{Brought, Counted, Location, LocationError, TransferError};
 use crate::lock::{Lock, LockedPackage};
 use crate::progress::{Progress, Step, Unit, bytes};
 use crate::recipe::Recipe;
 use crate::signature::{Keyring, SignatureError};
-use crate::store::{Received, Store, StoreError};
+use crate::store::{Store, StoreError};
 pub use verify::{PackageFault, verify};
 
 /// Transfers at a time: enough to hide latency, few enough for any server.
@@ -43,7 +43,9 @@ impl FetchErrors {
 impl fmt::Display for FetchErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot fetch what the lock names")?;
-        for error in &self.0 {
+        // After a server was given up, every package says the same.
+        let (again, first): (Vec<_>, Vec<_>) = self.iter().partition(|error| error.is_repetition());
+        for error in first {
             write!(f, "\n  {error}")?;
             let mut source = std::error::Error::source(error);
             while let Some(cause) = source {
@@ -51,7 +53,10 @@ impl fmt::Display for FetchErrors {
                 source = cause.source();
             }
         }
-        Ok(())
+        match again.len() {
+            0 => Ok(()),
+            count => write!(f, "\n  and {count} more packages from servers that were given up"),
+        }
     }
 }
 
@@ -68,6 +73,12 @@ pub struct FetchError {
     /// Why.
     #[source]
     pub fault: FetchFault,
+}
+
+impl FetchError {
+    fn is_repetition(&self) -> bool {
+        matches!(&self.fault, FetchFault::Location(error) if error.is_repetition())
+    }
 }
 
 /// Why a package could not be brought in.
@@ -107,21 +118,17 @@ pub enum FetchFault {
     Package(PackageFault),
 }
 
-impl FetchFault {
-    fn is_temporary(&self) -> bool {
-        match self {
-            Self::Location(error) => error.is_temporary(),
-            Self::Store(StoreError::Source { source, .. }) => is_cut_off(source),
-            _ => false,
-        }
+impl From<LocationError> for FetchFault {
+    fn from(error: LocationError) -> Self {
+        if error.is_missing() { Self::Gone } else { Self::Location(error) }
     }
 }
 
-impl From<LocationError> for FetchFault {
-    fn from(error: LocationError) -> Self {
+impl From<TransferError> for FetchFault {
+    fn from(error: TransferError) -> Self {
         match error {
-            LocationError::Missing { .. } => Self::Gone,
-            other => Self::Location(other),
+            TransferError::Location(error) => error.into(),
+            TransferError::Store(error) => error.into(),
         }
     }
 }
@@ -226,7 +233,7 @@ impl Job<'_> {
         let repository = repository.ok_or_else(|| FetchFault::NoRepository(id.to_owned()))?;
         let keyring = Keyring::new(&repository.keys).map_err(FetchFault::Keys)?;
         let check = Digest::of_parts(&[CHECK.as_bytes(), &keyring.identity().0]);
-        let location = Location::new(&repository.place)?;
+        let location = Location::new(repository);
         let access = std::sync::Arc::new(Access { location, keyring, check });
         accesses.insert(id.to_owned(), access.clone());
         Ok(access)
@@ -236,31 +243,33 @@ impl Job<'_> {
         let access = self.access(&package.repository)?;
         let digest = &package.sha256;
         if self.store.has(digest, package.size) {
-            if !self.store.is_checked(digest, &access.check) {
-                self.verify(&self.store.blob_path(digest), &access, package)?;
-            }
             self.step.advance(package.size);
-        } else {
-            let received =
-                with_retries(FetchFault::is_temporary, || self.receive(&access, package))?;
-            self.verify(received.path(), &access, package)?;
+        } else if let Brought::Received(received) = self.receive(&access, package)? {
+            if let Err(fault) = self.verify(received.path(), &access, package) {
+                received.refuse();
+                return Err(fault);
+            }
             received.keep()?;
+            return Ok(self.store.note_checked(digest, &access.check)?);
         }
-        Ok(self.store.note_checked(digest, &access.check)?)
+        if !self.store.is_checked(digest, &access.check) {
+            self.verify(&self.store.blob_path(digest), &access, package)?;
+            self.store.note_checked(digest, &access.check)?;
+        }
+        Ok(())
     }
 
-    fn receive(&self, access: &Access, package: &LockedPackage) -> Result<Received, FetchFault> {
-        let reader = access.location.open(&package.location)?;
-        let mut counted = 0;
-        let received = self.store.receive(reader, package.size, &package.sha256, |count| {
-            counted += count;
-            self.step.advance(count);
-        });
-        if received.is_err() {
-            self.step.take_back(counted);
-        }
-        *locked(&self.received) += counted;
-        Ok(received?)
+    fn receive(&self, access: &Access, package: &LockedPackage) -> Result<Brought, FetchFault> {
+        let mut count = |counted| match counted {
+            Counted::Found(bytes) => self.step.advance(bytes),
+            Counted::Arrived(bytes) => {
+                self.step.advance(bytes);
+                *locked(&self.received) += bytes;
+            }
+            Counted::Dropped(bytes) => self.step.take_back(bytes),
+        };
+        let LockedPackage { location, size, sha256, .. } = package;
+        Ok(access.location.bring(location, *size, sha256, self.store, &mut count)?)
     }
 
     fn verify(

@@ -11,33 +11,41 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use formats::gpt::Gpt;
 use formats::guid::Guid;
 use formats::manifest::{FORMAT, Manifest, Payloads};
 use formats::state::{SlotState, State, Status};
 use formats::text::{Product, Version};
 use formats::uki_header::UkiHeader;
-use formats::verity::{SALT_BYTES, Superblock, TreeBuilder};
-use formats::{DataSchema, Digest, Slot};
+use formats::verity::{SALT_BYTES, Superblock};
+use formats::{DataSchema, Digest, Release, Slot};
 
 use crate::bundle::{self, Span};
-use crate::compose::{self, Composed};
+use crate::compose::{self, Composed, InstalledPackage, Runners};
 use crate::disk::{self, DiskError};
-use crate::erofs::{self, ErofsImage};
+use crate::engines::{LazySandbox, Lua};
 use crate::fetch::{self, FetchErrors};
 use crate::guest::{self, GuestError, Tools};
+use crate::hashing::HashingWriter;
 use crate::initrd;
+use crate::inputs::{self, InputsError};
 use crate::kernel::{self, Kernel, KernelError};
 use crate::keys::Signing;
-use crate::lock::{Lock, LockedPackage};
+use crate::lock::{Lock, LockedPackage, Unaccepted};
+use crate::outputs::{self, OutputError};
 use crate::package::{Package, PackageError};
-use crate::progress::{self, Progress, Unit};
+use crate::parallel;
+use crate::progress::{self, Progress, Step, Unit};
 use crate::recipe::{Pattern, Recipe};
+use crate::region::Region;
 use crate::report;
+use crate::rootfs::{self, RootError};
 use crate::rpmdb::{self, Installed, RpmdbError, Transaction};
 use crate::staging::Staging;
 use crate::store::Store;
 use crate::tree::{Content, Tree, TreeError};
 use crate::uki::{self, BadStub, UkiParts};
+use crate::unchanged;
 
 /// Layout of the data partition that this release of the guest makes and reads.
 const DATA_SCHEMA: DataSchema = DataSchema { min: 1, max: 1 };
@@ -67,6 +75,14 @@ pub enum BuildError {
     /// The kernel or its modules.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// Scripts that nobody has accepted yet.
+    #[error("{}", refused(.recipe, .scripts))]
+    Unaccepted {
+        /// the recipe, to name in what to do next
+        recipe: PathBuf,
+        /// the scripts, with their texts
+        scripts: Vec<Unaccepted>,
+    },
     /// Slipway's own programs.
     #[error(transparent)]
     Guest(#[from] GuestError),
@@ -75,7 +91,13 @@ pub enum BuildError {
     Rpmdb(#[from] RpmdbError<PackageError>),
     /// The root file system.
     #[error(transparent)]
-    Erofs(#[from] erofs::ErofsError),
+    Root(#[from] RootError),
+    /// A disk file or an archive.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// What the image is built from cannot be written beside it.
+    #[error(transparent)]
+    Inputs(#[from] InputsError),
     /// The UKI.
     #[error(transparent)]
     Stub(#[from] BadStub),
@@ -90,6 +112,9 @@ pub enum BuildError {
         /// the value
         value: String,
     },
+    /// What goes into an image exists for one processor only.
+    #[error("an image for {} cannot be built yet, only locked", .0.as_str())]
+    Arch(crate::recipe::Arch),
     /// The lock names no stub.
     #[error("the lock has no part for the EFI stub; lock the recipe again")]
     NoStub,
@@ -119,34 +144,52 @@ pub struct Build<'a> {
     pub signing: &'a Signing,
     /// where the image's folder is made
     pub out: &'a Path,
+    /// whether an update bundle is made too, which takes longer than all else
+    pub bundle: bool,
+    /// whether it is built even if that gives what is there already
+    pub again: bool,
     /// how long work shows itself
     pub progress: &'a Progress,
 }
 
 /// What a build has made.
-#[derive(Debug, serde::Serialize)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Built {
     /// the image's folder
     pub folder: PathBuf,
-    /// the disk of a new machine
+    /// the disk of a new machine, in the first of the formats
     pub disk: PathBuf,
-    /// the update bundle
-    pub bundle: PathBuf,
+    /// the same disk in every format the recipe names
+    pub disks: Vec<PathBuf>,
+    /// the tree as archives
+    pub archives: Vec<PathBuf>,
+    /// the update bundle, if one was made
+    pub bundle: Option<PathBuf>,
     /// dm-verity root hash
     pub root_hash: Digest,
     /// digest of the manifest that was signed
-    pub manifest_sha256: Digest,
-    /// scriptlets that were not run: package, phase and why
+    pub manifest_sha256: Option<Digest>,
+    /// scriptlets that were left out because the recipe says so
     pub scriptlets_not_run: Vec<String>,
+    /// scriptlets that failed where rpm goes on, each with its exit status and
+    /// what it said last
+    pub scriptlets_failed: Vec<String>,
 }
 
-/// The root file system and all that follows from it.
-struct Root {
-    file: File,
-    image: ErofsImage,
+/// The root file system, which lies on the disk, and what follows from it.
+struct Root<'d> {
+    region: Region<'d>,
+    spans: Vec<Span>,
     verity: Vec<u8>,
-    verity_file: File,
     root_hash: Digest,
+}
+
+/// What a disk is made of.
+struct Ingredients<'a> {
+    root: &'a Root<'a>,
+    uki: &'a [u8],
+    boot: &'a [u8],
+    time: u64,
 }
 
 /// The names the image goes by.
@@ -158,45 +201,71 @@ struct Names {
 impl Build<'_> {
     /// Builds the image.
     pub fn run(&self) -> Result<Built, BuildError> {
+        if self.recipe.arch != crate::recipe::Arch::X86_64 {
+            return Err(BuildError::Arch(self.recipe.arch));
+        }
+        fetch::packages(self.lock, self.recipe, self.store, self.progress)?;
+        let name = format!("{}-{}", self.recipe.name.as_str(), self.recipe.version.as_str());
+        let identity = unchanged::identity(self.recipe, self.lock, self.signing, self.bundle)?;
+        if !self.again
+            && let Some(built) = unchanged::find(&self.out.join(&name), identity)
+        {
+            self.progress.note("nothing has changed since it was built");
+            return Ok(built);
+        }
         let names = self.names()?;
         let tools = Tools::load(self.tools)?;
-        fetch::packages(self.lock, self.recipe, self.store, self.progress)?;
-        let (composed, time) = self.compose(&tools)?;
-        let mut tree = composed.tree;
-        let name = format!("{}-{}", self.recipe.name.as_str(), self.recipe.version.as_str());
         let staging = Staging::new(self.out, &name)
             .map_err(|source| self.failed("make a folder in", self.out, source))?;
+        let (composed, time) = self.compose(&tools, &staging)?;
+        let mut tree = composed.tree;
         if self.recipe.packages.database {
-            self.package_database(&mut tree, time, &staging)?;
+            self.package_database(&mut tree, &composed.installed, time, &staging)?;
         }
         let kernel = kernel::gather(&tree, self.recipe)?;
         let exclude: Vec<&str> = self.recipe.root.exclude.iter().map(Pattern::as_str).collect();
         tree.exclude(&exclude)?;
 
-        let root = self.root(&tree, time, &names, &staging)?;
+        let disk_path = outputs::raw_disk(self.recipe, &staging);
+        let disk = disk::create(&self.sizes(), &disk_path)
+            .map_err(|source| self.failed("write", &disk_path, source))?;
+        let root = self.root(&tree, time, &names, &staging, &disk)?;
         let uki = self.uki(&tree, &kernel, &tools, &root)?;
-        let (manifest, manifest_bytes) = self.bundle(&names, &root, &uki, &staging)?;
-        self.disk(&names, &manifest, &root, &uki, &tools, time, &staging)?;
-        let documents = report::documents(
-            &manifest_bytes,
-            self.lock,
-            &disk::layout(&self.sizes(), &seed(&manifest)),
-        );
-        for (file, bytes) in documents {
+        let release = self.release(&names, root.root_hash);
+        let signed = match self.bundle {
+            true => Some(self.bundle(&names, &release, &root, &uki, &staging)?),
+            false => None,
+        };
+        let seed = seed(names.product, &release);
+        let gpt = disk::layout(&self.sizes(), &seed);
+        let ingredients = Ingredients { root: &root, uki: &uki, boot: &tools.boot, time };
+        self.disk(&names, release, &ingredients, &gpt, &disk, &disk_path)?;
+        outputs::disks(self.recipe, &disk_path, &seed, &staging)?;
+        outputs::archives(self.recipe, &tree, time, &staging)?;
+        for (file, bytes) in report::documents(signed.as_deref(), self.lock, &gpt) {
             let path = staging.path(file);
             fs::write(&path, bytes).map_err(|source| self.failed("write", &path, source))?;
         }
+        inputs::write_archive(self.recipe, self.lock, &staging.path(report::INPUTS_FILE))?;
+        drop(disk);
         let folder = staging
             .publish()
             .map_err(|source| self.failed("move the image to", &self.out.join(&name), source))?;
-        Ok(Built {
-            disk: folder.join(report::DISK_FILE),
-            bundle: folder.join(self.bundle_name()),
+        let disks: Vec<_> =
+            outputs::disk_files(self.recipe).map(|file| folder.join(file)).collect();
+        let built = Built {
+            disk: disks.first().cloned().unwrap_or_default(),
+            disks,
+            archives: outputs::archive_files(self.recipe).map(|file| folder.join(file)).collect(),
+            bundle: self.bundle.then(|| folder.join(self.bundle_name())),
             folder,
-            root_hash: root.root_hash,
-            manifest_sha256: Digest::of(&manifest_bytes),
-            scriptlets_not_run: not_run(&composed.report),
-        })
+            root_hash: release.root_hash,
+            manifest_sha256: signed.as_deref().map(Digest::of),
+            scriptlets_not_run: shown(&composed.report.skipped),
+            scriptlets_failed: shown(&composed.report.failed),
+        };
+        unchanged::note(identity, &built);
+        Ok(built)
     }
 
     fn failed(&self, what: &'static str, path: &Path, source: io::Error) -> BuildError {
@@ -222,23 +291,47 @@ impl Build<'_> {
         Ok(opened.map_err(|error| error.of(package.nevra()))?)
     }
 
+    /// Unpacks what was not unpacked before, on every core, the largest first.
+    fn open_packages(&self, step: &Step) -> Result<Vec<Package>, BuildError> {
+        let mut order: Vec<usize> = (0..self.lock.packages.len()).collect();
+        order.sort_by_key(|at| std::cmp::Reverse(self.lock.packages[*at].size));
+        let opened = parallel::map(&order, |at| {
+            let opened = self.open_package(&self.lock.packages[*at]);
+            step.advance(1);
+            opened
+        });
+        let mut packages: Vec<Option<Package>> = vec![None; order.len()];
+        for (at, package) in order.into_iter().zip(opened) {
+            packages[at] = Some(package?);
+        }
+        Ok(packages.into_iter().flatten().collect())
+    }
+
     /// The tree of all packages, with the recipe's own files and the guest's
     /// programs over it; and the image's time: that of its newest file.
-    fn compose(&self, tools: &Tools) -> Result<(Composed, u64), BuildError> {
+    fn compose(&self, tools: &Tools, staging: &Staging) -> Result<(Composed, u64), BuildError> {
         let step = self.progress.step(
             "compose",
             self.lock.packages.len() as u64,
             Unit::Pieces("packages"),
         );
-        let mut packages = Vec::with_capacity(self.lock.packages.len());
-        for locked in &self.lock.packages {
-            packages.push(self.open_package(locked)?);
-            step.advance(1);
-        }
+        let packages = self.open_packages(&step)?;
         let files = packages.iter().flat_map(|package| &package.files);
         let time = files.map(|file| file.mtime).max().unwrap_or(0);
-        let mut composed =
-            compose::compose(&packages, &compose::Options { source_date_epoch: time })?;
+        let wanted = &self.recipe.packages;
+        let scripts = self.lock.unaccepted(&packages, &wanted.skip_scripts);
+        if !scripts.is_empty() {
+            return Err(BuildError::Unaccepted { recipe: self.recipe.path.clone(), scripts });
+        }
+        let options = compose::Options {
+            source_date_epoch: time,
+            docs: wanted.docs,
+            languages: wanted.languages.clone(),
+            skip_scripts: wanted.skip_scripts.clone(),
+        };
+        let mut sandbox = LazySandbox::new(&staging.scratch(""), time);
+        let runners = Runners { lua: Some(&mut Lua), sandbox: Some(&mut sandbox) };
+        let mut composed = compose::compose(&packages, &options, runners)?;
         for overlay in &self.recipe.root.overlay {
             composed.tree.overlay_dir(overlay)?;
         }
@@ -251,22 +344,17 @@ impl Build<'_> {
     fn package_database(
         &self,
         tree: &mut Tree,
+        installed: &[InstalledPackage],
         time: u64,
         staging: &Staging,
     ) -> Result<(), BuildError> {
         let path = staging.scratch("rpmdb.sqlite");
         let io = |source| self.failed("write", &path, source);
-        // The order compose works in; every file is as its package has it.
-        let mut order: Vec<&LockedPackage> = self.lock.packages.iter().collect();
-        order.sort_by_key(|package| match package.name.as_str() {
-            "filesystem" => 0,
-            "setup" => 1,
-            _ => 2,
-        });
-        let packages = order.into_iter().map(|locked| {
+        let packages = installed.iter().map(|one| {
+            let locked = &self.lock.packages[one.package];
             let headers = Package::headers(&self.store.blob_path(&locked.sha256))
                 .map_err(|error| error.of(locked.nevra()))?;
-            Ok::<_, PackageError>(Installed { headers, states: Vec::new() })
+            Ok::<_, PackageError>(Installed { headers, states: one.states.clone() })
         });
         let transaction = Transaction::new(time, self.recipe.arch.as_str());
         let file = io::BufWriter::with_capacity(1 << 20, File::create(&path).map_err(io)?);
@@ -276,50 +364,40 @@ impl Build<'_> {
         Ok(rpmdb::install(tree, content)?)
     }
 
-    /// Writes the root file system and computes its verity tree. The salt follows
-    /// from the product and the UUIDs from product and version, so the same tree
-    /// in the same version always gives the same root hash.
-    fn root(
+    /// Writes the root file system into its partition and computes its verity
+    /// tree. The salt follows from the product and the UUIDs from product and
+    /// version, so the same tree in the same version always gives the same root
+    /// hash.
+    fn root<'d>(
         &self,
         tree: &Tree,
         time: u64,
         names: &Names,
         staging: &Staging,
-    ) -> Result<Root, BuildError> {
-        let path = staging.scratch("root.erofs");
-        let io = |source| self.failed("write", &path, source);
+        disk: &'d File,
+    ) -> Result<Root<'d>, BuildError> {
+        let kind = self.recipe.root.filesystem;
+        let io = |source| self.failed("write", self.out, source);
         let step = self.progress.step("root", 1, Unit::Pieces("file systems"));
         let version = names.version.as_str().as_bytes();
         let uuid = Guid::derived(&[b"root", names.product.as_str().as_bytes(), version]);
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .map_err(io)?;
-        let image = {
-            let mut out = io::BufWriter::with_capacity(1 << 20, &mut file);
-            let written = erofs::write(tree, uuid.uuid_bytes(), time, &mut out);
-            written.map_err(|error| match error {
-                erofs::ErofsError::Write(source) => io(source),
-                other => other.into(),
-            })?
-        };
+        let options = rootfs::Options { id: uuid, time, scratch: &staging.scratch("") };
+        let partition = disk::root_region(&self.sizes(), disk);
+        let salt = salt(names);
+        let mut out = HashingWriter::new(partition.writer(), salt).map_err(io)?;
+        let spans = rootfs::write(kind, tree, &options, &mut out)?;
+        let (size_bytes, builder) = out.finish().map_err(io)?;
+        disk::check_root(&self.sizes(), size_bytes)?;
         let superblock = Superblock {
             uuid: Guid::derived(&[b"verity", &uuid.0]),
-            data_blocks: image.size_bytes / erofs::BLOCK_BYTES,
-            salt: salt(names),
+            data_blocks: builder.data_blocks(),
+            salt,
         };
-        let mut builder = TreeBuilder::new(superblock);
-        crate::staging::for_each_piece(&file, |piece| builder.update(piece)).map_err(io)?;
-        let (root_hash, verity) = builder.finish().map_err(|error| io(io::Error::other(error)))?;
-        let verity_path = staging.scratch("root.verity");
-        fs::write(&verity_path, &verity).map_err(io)?;
-        let verity_file = File::open(&verity_path).map_err(io)?;
+        let finished = builder.finish(&superblock);
+        let (root_hash, verity) = finished.map_err(|error| io(io::Error::other(error)))?;
         step.advance(1);
-        step.outcome(format!("{}, root hash {root_hash}", progress::bytes(image.size_bytes)));
-        Ok(Root { file, image, verity, verity_file, root_hash })
+        step.outcome(format!("{kind}, {}, root hash {root_hash}", progress::bytes(size_bytes)));
+        Ok(Root { region: partition.first(size_bytes), spans, verity, root_hash })
     }
 
     fn uki(
@@ -327,7 +405,7 @@ impl Build<'_> {
         tree: &Tree,
         kernel: &Kernel,
         tools: &Tools,
-        root: &Root,
+        root: &Root<'_>,
     ) -> Result<Vec<u8>, BuildError> {
         let recipe = self.recipe;
         let settings = initrd::Settings {
@@ -353,31 +431,32 @@ impl Build<'_> {
         )?)
     }
 
+    fn release(&self, names: &Names, root_hash: Digest) -> Release {
+        Release {
+            version: names.version,
+            epoch: self.recipe.epoch.get(),
+            root_hash,
+            tries: self.recipe.health.tries,
+            data: DATA_SCHEMA,
+        }
+    }
+
+    /// Writes the bundle, and gives its manifest as it was signed.
     fn bundle(
         &self,
         names: &Names,
-        root: &Root,
+        release: &Release,
+        root: &Root<'_>,
         uki: &[u8],
         staging: &Staging,
-    ) -> Result<(Manifest, Vec<u8>), BuildError> {
+    ) -> Result<Vec<u8>, BuildError> {
         let path = staging.path(&self.bundle_name());
         let io = |source| self.failed("write", &path, source);
         let step = self.progress.step("bundle", 3, Unit::Pieces("payloads"));
-        let uki_path = staging.scratch("uki.efi");
-        fs::write(&uki_path, uki).map_err(io)?;
-        let uki_file = File::open(&uki_path).map_err(io)?;
-        let spans: Vec<Span> = root
-            .image
-            .layout
-            .iter()
-            .filter(|extent| matches!(extent.piece, erofs::Piece::File(_)))
-            .map(|extent| Span { offset_bytes: extent.offset_bytes, len_bytes: extent.len_bytes })
-            .collect();
-        let scratch = self.out;
         let mut packed = [
-            bundle::pack(&uki_file, &[], scratch).map_err(io)?,
-            bundle::pack(&root.file, &spans, scratch).map_err(io)?,
-            bundle::pack(&root.verity_file, &[], scratch).map_err(io)?,
+            bundle::pack(uki, &[], self.out).map_err(io)?,
+            bundle::pack(&root.region, &root.spans, self.out).map_err(io)?,
+            bundle::pack(root.verity.as_slice(), &[], self.out).map_err(io)?,
         ];
         let [uki, tree, verity] = [0, 1, 2].map(|at: usize| packed[at].payload.clone());
         let manifest = Manifest {
@@ -385,34 +464,31 @@ impl Build<'_> {
             name: self.recipe.name.as_str().to_owned(),
             product: names.product,
             arch: self.recipe.arch.as_str().to_owned(),
-            version: names.version,
-            epoch: self.recipe.epoch.get(),
-            tries: self.recipe.health.tries,
-            data: DATA_SCHEMA,
-            root_hash: root.root_hash,
+            version: release.version,
+            epoch: release.epoch,
+            tries: release.tries,
+            data: release.data,
+            root_hash: release.root_hash,
             payloads: Payloads { uki, root: tree, verity },
         };
         let mut out = File::create(&path).map_err(io)?;
         let bytes = bundle::write(&manifest, &mut packed, self.signing, &mut out).map_err(io)?;
-        out.sync_all().map_err(io)?;
         step.advance(3);
         step.outcome(progress::bytes(out.metadata().map_err(io)?.len()));
-        Ok((manifest, bytes))
+        Ok(bytes)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is one ingredient of the disk")]
+    /// Everything on the disk but the root file system.
     fn disk(
         &self,
         names: &Names,
-        manifest: &Manifest,
-        root: &Root,
-        uki: &[u8],
-        tools: &Tools,
-        time: u64,
-        staging: &Staging,
+        release: Release,
+        ingredients: &Ingredients<'_>,
+        gpt: &Gpt,
+        disk: &File,
+        path: &Path,
     ) -> Result<(), BuildError> {
         let step = self.progress.step("disk", 1, Unit::Pieces("disks"));
-        let release = manifest.release();
         let mut state = State::new(names.product);
         state.sequence = 2;
         state.generation = 1;
@@ -424,25 +500,22 @@ impl Build<'_> {
             release: Some(release),
         };
         let header = UkiHeader {
-            image_len: uki.len() as u64,
-            image_sha256: manifest.payloads.uki.sha256,
+            image_len: ingredients.uki.len() as u64,
+            image_sha256: Digest::of(ingredients.uki),
             product: names.product,
             release,
             generation: 1,
         };
         let contents = disk::Contents {
-            boot: &tools.boot,
+            boot: ingredients.boot,
             state: &state,
             header: &header,
-            uki,
-            root: &root.file,
-            verity: &root.verity,
-            time,
+            uki: ingredients.uki,
+            verity: &ingredients.root.verity,
+            time: ingredients.time,
         };
-        let gpt = disk::layout(&self.sizes(), &seed(manifest));
-        let path = staging.path(report::DISK_FILE);
-        disk::write(&gpt, &contents, &path).map_err(|error| match error {
-            DiskError::Io(source) => self.failed("write", &path, source),
+        disk::finish(gpt, &contents, disk, path).map_err(|error| match error {
+            DiskError::Io(source) => self.failed("write", path, source),
             other => other.into(),
         })?;
         step.advance(1);
@@ -467,18 +540,28 @@ impl Build<'_> {
     }
 }
 
-/// The scriptlets that were left out, and what in each is not understood.
-fn not_run(report: &compose::Report) -> Vec<String> {
-    let lines = report.unhandled.iter();
-    lines.map(|left| format!("{} {}: {}", left.package, left.phase, left.reason)).collect()
+/// What to say of scripts that nobody has accepted.
+fn refused(recipe: &Path, scripts: &[Unaccepted]) -> String {
+    let list: Vec<String> = scripts.iter().map(ToString::to_string).collect();
+    let digests: Vec<String> = scripts.iter().map(|one| one.script.digest().to_string()).collect();
+    format!(
+        "{} scriptlet(s) are new and nobody has accepted them:\n\n{}\n\n\
+         read them; then accept them, or `all`, with\n  slipway lock {} --accept {}",
+        scripts.len(),
+        list.join("\n\n"),
+        recipe.display(),
+        digests.join(" ")
+    )
+}
+
+fn shown<T: ToString>(list: &[T]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
 }
 
 /// What a built disk's identifiers follow from. A machine's own are drawn when
 /// its disk is baked.
-fn seed(manifest: &Manifest) -> Vec<u8> {
-    Digest::of_parts(&[b"disk", manifest.product.as_str().as_bytes(), &manifest.root_hash.0])
-        .0
-        .to_vec()
+fn seed(product: Product, release: &Release) -> Vec<u8> {
+    Digest::of_parts(&[b"disk", product.as_str().as_bytes(), &release.root_hash.0]).0.to_vec()
 }
 
 /// The same for every release of a product, so that what two releases share has

@@ -106,8 +106,10 @@ fn modules(tree: &Tree, release: &str, recipe: &Recipe) -> Result<Vec<Module>, K
     for path in &paths {
         index.add(path, &read(path)?)?;
     }
-    let wanted: Vec<String> =
+    let mut wanted: Vec<String> =
         recipe.boot.modules.iter().map(|name| name.as_str().to_owned()).collect();
+    // the recipe says which file system the root is; it need not say so twice
+    wanted.push(recipe.root.filesystem.module().to_owned());
     let order = index.load_order(&wanted)?;
     order
         .into_iter()

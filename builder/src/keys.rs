@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, EncodePublicKey};
 use ed25519_dalek::{Signer, SigningKey};
-use formats::dsse::{MANIFEST_TYPE, Signature, pre_authentication_encoding};
+use formats::dsse::{self, MANIFEST_TYPE, Signature, pre_authentication_encoding};
 use formats::json::{Json, object};
 use formats::trust::{Root, TrustError, key_document, key_id};
 
@@ -70,14 +70,30 @@ pub enum KeyError {
 /// What `slipway build` signs with: the key, and the root that vouches for it.
 #[derive(Debug)]
 pub struct Signing {
-    key: SigningKey,
+    with: With,
     /// bytes of `root.json`
     pub root: Vec<u8>,
     /// its version
     pub root_version: u32,
 }
 
+/// What the signatures come from.
+#[derive(Debug)]
+enum With {
+    /// Made here.
+    Key(Box<SigningKey>),
+    /// Made by somebody else: the bytes of `signatures.json`.
+    Given(Vec<u8>),
+}
+
 impl Signing {
+    /// Puts signatures that somebody else has made in place of signing. Whether
+    /// they fit is for the caller to check.
+    #[must_use]
+    pub fn given(signatures: Vec<u8>, root: Vec<u8>, root_version: u32) -> Self {
+        Self { with: With::Given(signatures), root, root_version }
+    }
+
     /// Loads `root.json` and `targets.key.pem` from a folder.
     pub fn load(folder: &Path) -> Result<Self, KeyError> {
         let (root_path, key_path) = (folder.join(ROOT_FILE), folder.join(TARGETS_KEY_FILE));
@@ -90,16 +106,31 @@ impl Signing {
         if !root.targets().keys.contains(&key_id(&key.verifying_key())) {
             return Err(KeyError::NotATargetsKey { key: key_path, root: root_path });
         }
-        Ok(Self { key, root: bytes, root_version: root.version() })
+        let root_version = root.version();
+        Ok(Self { with: With::Key(Box::new(key)), root: bytes, root_version })
     }
 
-    /// Signs the bytes of a manifest.
+    /// Who signs: the public key, or the signatures themselves.
     #[must_use]
-    pub fn sign_manifest(&self, manifest: &[u8]) -> Signature {
-        let message = pre_authentication_encoding(MANIFEST_TYPE, manifest);
-        Signature {
-            key: key_id(&self.key.verifying_key()),
-            bytes: self.key.sign(&message).to_bytes(),
+    pub fn identity(&self) -> Vec<u8> {
+        match &self.with {
+            With::Given(signatures) => signatures.clone(),
+            With::Key(key) => key.verifying_key().to_bytes().to_vec(),
+        }
+    }
+
+    /// The bytes of `signatures.json` for those of a manifest.
+    #[must_use]
+    pub fn signatures(&self, manifest: &[u8]) -> Vec<u8> {
+        match &self.with {
+            With::Given(signatures) => signatures.clone(),
+            With::Key(key) => {
+                let message = pre_authentication_encoding(MANIFEST_TYPE, manifest);
+                dsse::encode(&[Signature {
+                    key: key_id(&key.verifying_key()),
+                    bytes: key.sign(&message).to_bytes(),
+                }])
+            }
         }
     }
 }
@@ -224,7 +255,8 @@ mod tests {
         let signing = Signing::load(folder.path()).expect("just made");
         let message = pre_authentication_encoding(MANIFEST_TYPE, b"{}");
         let root = Root::first(&signing.root).expect("self-signed");
-        root.verify_targets(&message, &[signing.sign_manifest(b"{}")]).expect("vouched for");
-        assert!(root.verify_targets(&message, &[signing.sign_manifest(b"{ }")]).is_err());
+        let signed = |manifest| dsse::parse(&signing.signatures(manifest)).expect("our own");
+        root.verify_targets(&message, &signed(b"{}")).expect("vouched for");
+        assert!(root.verify_targets(&message, &signed(b"{ }")).is_err());
     }
 }

@@ -1,24 +1,30 @@
-//! Where a repository's files are read from: a folder or an HTTP server.
-//! Tries again when a failure may pass, and names the address when it does
-//! not. What the bytes are worth is for the caller to check.
+//! Where a repository's files are read from: a folder or an HTTP server, and
+//! its mirrors. Tries again when a failure may pass, goes on to the next mirror
+//! when it does not, and names the address. What the bytes are worth is for the
+//! caller to check.
+
+#[cfg(test)]
+mod environment_tests;
+mod patience;
+mod server;
+#[cfg(test)]
+mod tests;
+mod transfer;
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use reqwest::blocking::Client;
 
-use crate::recipe::RepositoryPlace;
-
-/// A server that needs longer to answer is down.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest a single read may take; a slow transfer may take any time.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// Waits before the second, third and fourth attempt.
-const PAUSES: [Duration; 3] =
-    [Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(5)];
+use crate::recipe::{Repository, RepositoryPlace};
+pub use patience::Patience;
+pub(crate) use server::without_password;
+use server::{Client, Server};
+pub use transfer::{Brought, Counted, TransferError};
 
 /// A file of a repository could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +60,17 @@ pub enum LocationError {
         /// What the network said.
         source: reqwest::Error,
     },
+    /// The server cannot prove who it is.
+    #[error(
+        "{address}: the certificate of the server is not trusted; if an authority of your own \
+         signs it, name the file of that authority's certificate in SLIPWAY_CA_FILE"
+    )]
+    Certificate {
+        /// The URL.
+        address: String,
+        /// What TLS said.
+        source: reqwest::Error,
+    },
     /// The server answers with an error.
     #[error("{address}: the server answers {status}")]
     Status {
@@ -61,6 +78,14 @@ pub enum LocationError {
         address: String,
         /// Its answer.
         status: StatusCode,
+        /// How long it asks to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// The server answers with other bytes of the file than were asked for.
+    #[error("{address}: the server sends another part of the file than was asked for")]
+    OtherRange {
+        /// The URL.
+        address: String,
     },
     /// More bytes than such a file has.
     #[error("{address} is longer than {limit} bytes")]
@@ -70,9 +95,49 @@ pub enum LocationError {
         /// The limit.
         limit: u64,
     },
+    /// It failed before in this run, for long enough.
+    #[error("{address} was given up after it had failed several times")]
+    GivenUp {
+        /// URL or path.
+        address: String,
+    },
+    /// Only what is at hand may be used.
+    #[error(
+        "it would have to come from {address}, and --offline forbids that: fetch it first with \
+         `slipway vendor`, or name a store that has it"
+    )]
+    Offline {
+        /// URL.
+        address: String,
+    },
+    /// No mirror could give it.
+    #[error("no mirror gives it: {}", listed(.0))]
+    Mirrors(Vec<LocationError>),
     /// HTTP cannot be used at all.
     #[error("cannot set up HTTP; is ca-certificates installed?")]
     Client(#[source] reqwest::Error),
+    /// The authority of `SLIPWAY_CA_FILE` cannot be used.
+    #[error("cannot use SLIPWAY_CA_FILE {path}: {why}")]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+fn listed(errors: &[LocationError]) -> String {
+    errors.iter().map(with_causes).collect::<Vec<_>>().join("; ")
+}
+
+fn with_causes(error: &LocationError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text += &format!(": {cause}");
+        source = cause.source();
+    }
+    text
 }
 
 impl LocationError {
@@ -80,7 +145,7 @@ impl LocationError {
     #[must_use]
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { source, .. } => !source.is_redirect() && !source.is_builder(),
             Self::Status { status, .. } => {
                 status.is_server_error()
                     || matches!(
@@ -89,7 +154,60 @@ impl LocationError {
                     )
             }
             Self::Io { source, .. } => is_cut_off(source),
+            Self::OtherRange { .. } => true,
             _ => false,
+        }
+    }
+
+    /// Whether the file is nowhere, rather than out of reach.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        match self {
+            Self::Missing { .. } => true,
+            Self::Mirrors(all) => all.iter().all(Self::is_missing),
+            _ => false,
+        }
+    }
+
+    /// Whether it could not be asked for because of `--offline`.
+    #[must_use]
+    pub fn is_offline(&self) -> bool {
+        match self {
+            Self::Offline { .. } => true,
+            Self::Mirrors(all) => all.iter().any(Self::is_offline),
+            _ => false,
+        }
+    }
+
+    /// Whether it says no more than that an earlier one has.
+    #[must_use]
+    pub fn is_repetition(&self) -> bool {
+        match self {
+            Self::GivenUp { .. } => true,
+            Self::Mirrors(all) => all.iter().all(Self::is_repetition),
+            _ => false,
+        }
+    }
+
+    /// Whether the place is not worth asking for other files either.
+    fn is_of_the_place(&self) -> bool {
+        // A server may refuse one file, and have the others.
+        self.is_temporary() || matches!(self, Self::Unreachable { .. } | Self::Certificate { .. })
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// One error for what every place said.
+    fn of_all(mut errors: Vec<Self>) -> Self {
+        match errors.len() {
+            1 => errors.remove(0),
+            _ if errors.iter().all(Self::is_missing) && !errors.is_empty() => errors.remove(0),
+            _ => Self::Mirrors(errors),
         }
     }
 }
@@ -107,73 +225,152 @@ pub fn is_cut_off(error: &io::Error) -> bool {
     )
 }
 
-/// Runs `attempt` until it succeeds, fails for good, or has failed four times.
-pub fn with_retries<T, E>(
-    is_temporary: impl Fn(&E) -> bool,
-    mut attempt: impl FnMut() -> Result<T, E>,
-) -> Result<T, E> {
-    for pause in PAUSES {
-        match attempt() {
-            Err(error) if is_temporary(&error) => std::thread::sleep(pause),
-            done => return done,
-        }
-    }
-    attempt()
+/// The root of a repository and of its mirrors. Threads may share it.
+#[derive(Debug, Clone)]
+pub struct Location(Arc<Vec<Place>>);
+
+/// One of them.
+#[derive(Debug)]
+pub struct Place {
+    source: Source,
+    /// Whether it has failed for good; then it is left alone for the rest of
+    /// the run.
+    given_up: AtomicBool,
 }
 
-/// The root of a repository. Threads may share it.
-#[derive(Debug, Clone)]
-pub enum Location {
-    /// A folder of this machine.
+#[derive(Debug)]
+enum Source {
     Folder(PathBuf),
-    /// A folder of an HTTP server.
-    Http {
-        /// Its URL, without a slash at the end.
-        base: String,
-        /// Keeps connections open between files.
-        client: Client,
-    },
+    Http(Server),
+    /// Not to be asked.
+    Offline(String),
 }
 
 impl Location {
-    /// Prepares access; nothing is read yet.
-    pub fn new(place: &RepositoryPlace) -> Result<Self, LocationError> {
-        match place {
-            RepositoryPlace::Folder(path) => Ok(Self::Folder(path.clone())),
-            RepositoryPlace::Http(base) => Ok(Self::Http { base: base.clone(), client: client()? }),
-        }
+    /// Prepares access to a repository and its mirrors; nothing is read yet,
+    /// and no connection is opened.
+    #[must_use]
+    pub fn new(repository: &Repository) -> Self {
+        let places = std::iter::once(&repository.place).chain(&repository.mirrors);
+        Self::of_places(places, Patience::default())
     }
 
+    /// Access to the same files in several places, the preferred first.
+    pub fn of_places<'p>(
+        places: impl IntoIterator<Item = &'p RepositoryPlace>,
+        patience: Patience,
+    ) -> Self {
+        let client = Arc::new(Client::new(patience));
+        let place = |place: &RepositoryPlace| Place {
+            source: match place {
+                RepositoryPlace::Folder(path) => Source::Folder(path.clone()),
+                RepositoryPlace::Http(base) => Source::Http(Server::new(base, client.clone())),
+                RepositoryPlace::Offline(url) => Source::Offline(url.clone()),
+            },
+            given_up: AtomicBool::new(false),
+        };
+        Self(Arc::new(places.into_iter().map(place).collect()))
+    }
+
+    /// URL or path of `href`, for messages; without the password of a URL.
+    #[must_use]
+    pub fn address(&self, href: &str) -> String {
+        self.0.first().map_or_else(|| href.to_owned(), |place| place.address(href))
+    }
+
+    /// URL or path of `href` in the place of this number.
+    #[must_use]
+    pub fn address_in(&self, place: usize, href: &str) -> String {
+        self.0.get(place).map_or_else(|| self.address(href), |place| place.address(href))
+    }
+
+    /// Reads the whole file `href` of at most `limit` bytes from the first
+    /// place that has it.
+    pub fn read(&self, href: &str, limit: u64) -> Result<Vec<u8>, LocationError> {
+        self.first(|place| place.read(href, limit)).map(|(_, bytes)| bytes)
+    }
+
+    /// What the first place that can be read gives to `read`, and which place
+    /// that was. Files that belong together are read in one `read`.
+    pub fn first<T>(
+        &self,
+        read: impl Fn(&Place) -> Result<T, LocationError>,
+    ) -> Result<(usize, T), LocationError> {
+        let mut errors = Vec::new();
+        for (index, place) in self.0.iter().enumerate() {
+            match place.usable().and_then(|()| read(place)) {
+                Ok(done) => return Ok((index, done)),
+                Err(error @ LocationError::Escape { .. }) => return Err(error),
+                Err(error) => {
+                    place.judge(&error);
+                    errors.push(error);
+                }
+            }
+        }
+        Err(LocationError::of_all(errors))
+    }
+}
+
+impl Place {
     /// URL or path of `href`, for messages.
     #[must_use]
     pub fn address(&self, href: &str) -> String {
-        match self {
-            Self::Folder(folder) => folder.join(href).display().to_string(),
-            Self::Http { base, .. } => format!("{base}/{href}"),
-        }
-    }
-
-    /// Opens the file `href`, which must lie inside the repository.
-    pub fn open(&self, href: &str) -> Result<Box<dyn Read + Send>, LocationError> {
-        check_inside(href)?;
-        match self {
-            Self::Folder(folder) => open_file(folder, href),
-            Self::Http { client, .. } => get(client, self.address(href)),
+        match &self.source {
+            Source::Folder(folder) => folder.join(href).display().to_string(),
+            Source::Http(server) => server.address(href),
+            Source::Offline(url) => format!("{url}/{href}"),
         }
     }
 
     /// Reads the whole file `href` of at most `limit` bytes.
     pub fn read(&self, href: &str, limit: u64) -> Result<Vec<u8>, LocationError> {
-        with_retries(LocationError::is_temporary, || {
-            let mut bytes = Vec::new();
-            let read = self.open(href)?.take(limit + 1).read_to_end(&mut bytes);
-            let address = self.address(href);
-            match read {
-                Err(source) => Err(LocationError::Io { address, source }),
-                Ok(count) if count as u64 > limit => Err(LocationError::TooLong { address, limit }),
-                Ok(_) => Ok(bytes),
+        check_inside(href)?;
+        match &self.source {
+            Source::Offline(_) => Err(LocationError::Offline { address: self.address(href) }),
+            Source::Folder(folder) => self.take(open_file(folder, href)?, href, limit),
+            Source::Http(server) => {
+                let mut tries = server.patience().tries();
+                loop {
+                    let read = server.get(href, 0).and_then(|body| self.take(body, href, limit));
+                    match read {
+                        Err(error) if error.is_temporary() => {
+                            tries.pause(error.retry_after()).map_err(|_| error)?;
+                        }
+                        done => return done,
+                    }
+                }
             }
-        })
+        }
+    }
+
+    fn take(&self, body: impl Read, href: &str, limit: u64) -> Result<Vec<u8>, LocationError> {
+        let mut bytes = Vec::new();
+        let address = || self.address(href);
+        match body.take(limit + 1).read_to_end(&mut bytes) {
+            Err(source) => Err(LocationError::Io { address: address(), source }),
+            Ok(count) if count as u64 > limit => {
+                Err(LocationError::TooLong { address: address(), limit })
+            }
+            Ok(_) => Ok(bytes),
+        }
+    }
+
+    fn usable(&self) -> Result<(), LocationError> {
+        if self.given_up.load(Ordering::Relaxed) {
+            return Err(LocationError::GivenUp { address: self.address("") });
+        }
+        Ok(())
+    }
+
+    /// Gives the place up if the error is one of the place.
+    fn judge(&self, error: &LocationError) {
+        if matches!(self.source, Source::Http(_)) && error.is_of_the_place() {
+            self.give_up();
+        }
+    }
+
+    fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
     }
 }
 
@@ -189,7 +386,7 @@ fn check_inside(href: &str) -> Result<(), LocationError> {
     Ok(())
 }
 
-fn open_file(folder: &Path, href: &str) -> Result<Box<dyn Read + Send>, LocationError> {
+fn open_file(folder: &Path, href: &str) -> Result<File, LocationError> {
     let path = folder.join(href);
     let address = path.display().to_string();
     let failed = |source: io::Error| match source.kind() {
@@ -205,71 +402,5 @@ fn open_file(folder: &Path, href: &str) -> Result<Box<dyn Read + Send>, Location
     if !file.metadata().map_err(failed)?.is_file() {
         return Err(LocationError::Missing { address });
     }
-    Ok(Box::new(file))
-}
-
-fn get(client: &Client, url: String) -> Result<Box<dyn Read + Send>, LocationError> {
-    match client.get(&url).send() {
-        Err(source) => {
-            Err(LocationError::Unreachable { address: url, source: source.without_url() })
-        }
-        Ok(response) => match response.status() {
-            status if status.is_success() => Ok(Box::new(response)),
-            StatusCode::NOT_FOUND | StatusCode::GONE => {
-                Err(LocationError::Missing { address: url })
-            }
-            status => Err(LocationError::Status { address: url, status }),
-        },
-    }
-}
-
-fn client() -> Result<Client, LocationError> {
-    // Already installed by an earlier repository is just as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder()
-        .user_agent(concat!("slipway/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(READ_TIMEOUT)
-        .build()
-        .map_err(LocationError::Client)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn locations_cannot_leave_the_repository() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let root = folder.path().join("repository");
-        std::fs::create_dir_all(root.join("packages")).expect("folder");
-        std::fs::write(folder.path().join("secret"), "secret").expect("file");
-        std::fs::write(root.join("packages/a+b~1^2.rpm"), "bytes").expect("file");
-        std::os::unix::fs::symlink("../secret", root.join("link")).expect("link");
-        let location = Location::Folder(root);
-        for href in
-            ["../secret", "/etc/passwd", "packages/../../secret", "link", "a//b", "%2e%2e/x"]
-        {
-            let error = location.read(href, 100).expect_err(href);
-            assert!(matches!(error, LocationError::Escape { .. }), "{href}: {error}");
-        }
-        assert_eq!(location.read("packages/a+b~1^2.rpm", 5).expect("readable"), b"bytes");
-        let error = location.read("packages/a+b~1^2.rpm", 4).expect_err("too long");
-        assert!(matches!(error, LocationError::TooLong { .. }));
-        let error = location.read("packages", 4).expect_err("a folder");
-        assert!(matches!(error, LocationError::Missing { .. }));
-    }
-
-    #[test]
-    fn an_unreachable_server_is_named() {
-        // Port 9 of this host: nothing listens there, and no resolver is asked.
-        let place = RepositoryPlace::Http("http://127.0.0.1:9/base".into());
-        let location = Location::new(&place).expect("client");
-        let error = location.open("repodata/repomd.xml").err().expect("refused");
-        assert!(error.is_temporary());
-        assert!(
-            error.to_string().contains("http://127.0.0.1:9/base/repodata/repomd.xml"),
-            "{error}"
-        );
-    }
+    Ok(file)
 }

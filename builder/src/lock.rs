@@ -5,6 +5,8 @@
 mod compare;
 #[doc(hidden)]
 pub mod fuzzing;
+mod keep;
+mod scriptlets;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -17,6 +19,7 @@ use formats::Digest;
 use serde::Deserialize;
 
 pub use compare::Changes;
+pub use scriptlets::{Accept, LockedScriptlet, Unaccepted, UnknownScriptlets};
 
 use crate::evr::{Evr, Nevra};
 use crate::recipe::Recipe;
@@ -113,6 +116,9 @@ pub struct Lock {
     /// Programs of Slipway, by name.
     #[serde(default, rename = "tool")]
     pub tools: Vec<LockedTool>,
+    /// What packages want run when they are installed, by package and phase.
+    #[serde(default, rename = "scriptlet")]
+    pub scriptlets: Vec<LockedScriptlet>,
 }
 
 /// The recipe a lock was made for.
@@ -279,13 +285,19 @@ impl Lock {
             packages,
             parts: resolution.parts.iter().map(part).collect(),
             tools,
+            scriptlets: Vec::new(),
         }
     }
 
     /// Where the lock of `recipe` is kept: `images/<name>/lock.toml` beside
-    /// the folder of recipes.
+    /// the folder of recipes. A recipe that is called `recipe.toml` and has a
+    /// `lock.toml` beside it was vendored together with that.
     #[must_use]
     pub fn default_path(recipe: &Recipe) -> PathBuf {
+        let beside = recipe.path.with_file_name("lock.toml");
+        if recipe.path.ends_with("recipe.toml") && beside.exists() {
+            return beside;
+        }
         let recipes = recipe.path.parent().unwrap_or(Path::new(""));
         // Without `..` where the path itself says what is above.
         let above = match recipes.components().next_back() {

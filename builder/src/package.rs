@@ -15,13 +15,15 @@ use crate::tree::{Content, PathError, TreePath};
 
 pub use crate::header::HeaderError;
 pub use payload::PayloadError;
-pub use scriptlet::{Phase, Scriptlet};
+pub use relation::{Relation, Relations};
+pub use scriptlet::{Phase, ScriptFlags, Scriptlet};
 
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;
 mod header;
 mod payload;
+pub mod relation;
 mod scriptlet;
 
 /// A package's name, version and architecture.
@@ -66,6 +68,20 @@ pub enum FileKind {
     Fifo,
 }
 
+impl FileKind {
+    /// What it is called in messages.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Directory => "a directory",
+            Self::File => "a file",
+            Self::Symlink(_) => "a link",
+            Self::CharDevice(..) | Self::BlockDevice(..) => "a device",
+            Self::Fifo => "a pipe",
+        }
+    }
+}
+
 /// Digest of a file as the header gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileDigest {
@@ -100,6 +116,16 @@ pub struct PackageFile {
     pub doc: bool,
     /// `%ghost`: owned, but not shipped.
     pub ghost: bool,
+    /// `%config(noreplace)`: one that is there already stays.
+    pub noreplace: bool,
+    /// `%missingok`: may be missing later.
+    pub missing_ok: bool,
+    /// `%license`: never left out.
+    pub license: bool,
+    /// `%lang`: for which languages it is; for all if there are none.
+    pub languages: Vec<String>,
+    /// What kind of ELF file it is: 1 for 32 bit, 2 for 64 bit, 0 for none.
+    pub color: u32,
     /// Capabilities as text, such as `cap_net_raw=ep`.
     pub capabilities: Option<String>,
     /// Files of one package that share this number are hard links.
@@ -117,6 +143,10 @@ pub struct Package {
     pub files: Vec<PackageFile>,
     /// What it wants run when installed.
     pub scriptlets: Vec<Scriptlet>,
+    /// What it needs and provides.
+    pub relations: Relations,
+    /// Colors of its files that take part in dependencies.
+    pub color: u32,
 }
 
 /// Why a package cannot be used.
@@ -276,7 +306,8 @@ fn describe(metadata: &rpm::PackageMetadata) -> Result<Package, Problem> {
     };
     let files = files::read(metadata)?;
     let scriptlets = scriptlet::read(metadata)?;
-    Ok(Package { identity, files, scriptlets })
+    let relations = Relations::read(metadata);
+    Ok(Package { identity, files, scriptlets, relations, color: files::color(metadata) })
 }
 
 fn attach(package: &mut Package, archive: &Arc<Path>, ranges: &[Option<payload::Range>]) {

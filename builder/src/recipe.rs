@@ -4,9 +4,12 @@
 
 mod document;
 mod fields;
+mod flat;
 #[doc(hidden)]
 pub mod fuzzing;
+mod package_pattern;
 mod read;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -17,7 +20,14 @@ use std::time::Duration;
 
 use formats::{Digest, Hasher};
 
+use crate::archive::Archive;
 use crate::diagnose::Problems;
+use crate::disk::format::DiskFormat;
+use crate::package::Phase;
+use crate::rootfs::FileSystem;
+pub use flat::FlatRecipe;
+pub use package_pattern::PackagePattern;
+pub use snapshot::Snapshot;
 pub use words::{
     Arch, Fingerprint, ImageName, ImagePath, ImageVersion, Mode, ModuleName, Pattern, Product,
     RepositoryId, Requirement,
@@ -40,6 +50,8 @@ pub struct Recipe {
     pub arch: Arch,
     /// Where packages come from, the preferred first.
     pub repositories: Vec<Repository>,
+    /// If given, packages that were built after that day do not count.
+    pub snapshot: Option<Snapshot>,
     /// Which packages.
     pub packages: Packages,
     /// What is done to the tree after the packages are unpacked.
@@ -50,8 +62,10 @@ pub struct Recipe {
     pub health: Health,
     /// Paths below `/etc` that live on across versions.
     pub persist: Vec<ImagePath>,
-    /// Sizes of the partitions.
+    /// Sizes of the partitions, and kinds of disk file.
     pub disk: Disk,
+    /// All of it as one file and what belongs beside it.
+    pub flat: FlatRecipe,
 }
 
 /// A repository of packages.
@@ -59,14 +73,23 @@ pub struct Recipe {
 pub struct Repository {
     /// Its short name.
     pub id: RepositoryId,
-    /// The address as written, which is what the lock holds.
+    /// The address as written, without a password: what the lock holds.
     pub url: String,
     /// Where that is.
     pub place: RepositoryPlace,
+    /// Where the same files are as well, the preferred first.
+    pub mirrors: Vec<RepositoryPlace>,
     /// The keys that its metadata and packages must be signed by.
     pub keys: Vec<KeyFile>,
-    /// If not empty, only packages of these names are taken from it.
-    pub only: Vec<Requirement>,
+    /// If not empty, only these packages are taken from it.
+    pub only: Vec<PackagePattern>,
+    /// Packages that are not taken from it.
+    pub exclude: Vec<PackagePattern>,
+    /// 1 to 99: while it has a package, repositories of a higher number are
+    /// not asked for it.
+    pub priority: u32,
+    /// Of two equal packages the one of the lower cost is taken.
+    pub cost: u32,
 }
 
 /// Where a repository is.
@@ -76,6 +99,8 @@ pub enum RepositoryPlace {
     Http(String),
     /// A folder of this machine.
     Folder(PathBuf),
+    /// A URL that must not be asked; see [`Recipe::go_offline`].
+    Offline(String),
 }
 
 /// A file of OpenPGP public keys.
@@ -94,10 +119,18 @@ pub struct KeyFile {
 pub struct Packages {
     /// What is asked for, sorted, without repetitions.
     pub install: Vec<Requirement>,
-    /// Names never chosen, sorted, without repetitions.
-    pub exclude: Vec<Requirement>,
+    /// Whether files marked as documentation are installed.
+    pub docs: bool,
+    /// Languages whose files are installed; all if there is no list.
+    pub languages: Option<Vec<String>>,
+    /// Scripts that are not run: name of the package, and phase.
+    pub skip_scripts: Vec<(String, Phase)>,
     /// Whether the image has rpm's database of them.
     pub database: bool,
+    /// Packages never chosen, sorted, without repetitions.
+    pub exclude: Vec<PackagePattern>,
+    /// Whether packages are taken that others only recommend.
+    pub weak: bool,
 }
 
 /// What is done to the tree after the packages are unpacked: overlays in order,
@@ -110,6 +143,10 @@ pub struct Root {
     pub overlay: Vec<PathBuf>,
     /// Single files and links.
     pub files: Vec<RootFile>,
+    /// What the tree is written as.
+    pub filesystem: FileSystem,
+    /// What else it is handed over as, sorted, without repetitions.
+    pub archives: Vec<Archive>,
 }
 
 /// A file or link that the recipe itself writes.
@@ -168,8 +205,8 @@ pub struct Health {
     pub tries: u8,
 }
 
-/// Sizes of the partitions, in MiB.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Sizes of the partitions, in MiB, and the files the disk is handed over as.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
     /// EFI system partition.
     pub esp_mib: u32,
@@ -181,12 +218,26 @@ pub struct Disk {
     pub verity_mib: u32,
     /// The data partition as built; it grows on first boot.
     pub data_mib: u32,
+    /// Kinds of disk file, sorted, without repetitions; at least one.
+    pub formats: Vec<DiskFormat>,
 }
 
 impl Recipe {
     /// Reads the recipe at `path`, all it extends and all keys it names.
     pub fn load(path: &Path) -> Result<Self, Problems> {
         read::recipe(path)
+    }
+
+    /// Takes every server out of it: what is not at hand is then an error that
+    /// names it, and no connection is ever opened.
+    pub fn go_offline(&mut self) {
+        for repository in &mut self.repositories {
+            let url = repository.url.clone();
+            if matches!(repository.place, RepositoryPlace::Http(_)) {
+                repository.place = RepositoryPlace::Offline(url);
+            }
+            repository.mirrors.retain(|place| !matches!(place, RepositoryPlace::Http(_)));
+        }
     }
 
     /// Digest of everything that decides which packages are chosen: the
@@ -202,10 +253,24 @@ impl Recipe {
             inputs.add("repository", &[repository.id.as_str(), &repository.url]);
             let keys = repository.keys.iter().map(KeyFile::identity);
             inputs.add("keys", &keys.collect::<Vec<_>>());
-            inputs.add("only", &texts(&repository.only));
+            inputs.add("only", &patterns(&repository.only));
+            // What is as if it were not there does not make old locks stale.
+            if !repository.exclude.is_empty() {
+                inputs.add("not", &patterns(&repository.exclude));
+            }
+            let preference = [repository.priority.to_string(), repository.cost.to_string()];
+            if preference != ["99", "1000"] {
+                inputs.add("preference", &preference);
+            }
         }
         inputs.add("install", &texts(&self.packages.install));
-        inputs.add("exclude", &texts(&self.packages.exclude));
+        inputs.add("exclude", &patterns(&self.packages.exclude));
+        if self.packages.weak {
+            inputs.add("weak", &["true"]);
+        }
+        if let Some(day) = &self.snapshot {
+            inputs.add("snapshot", &[day.as_str()]);
+        }
         inputs.add("stub", &[self.boot.stub.package.as_str()]);
         inputs.0.finish()
     }
@@ -220,6 +285,10 @@ impl KeyFile {
 
 fn texts(words: &[Requirement]) -> Vec<&str> {
     words.iter().map(Requirement::as_str).collect()
+}
+
+fn patterns(patterns: &[PackagePattern]) -> Vec<&str> {
+    patterns.iter().map(PackagePattern::as_str).collect()
 }
 
 /// Hashes lists of texts, each with its length so that no two run together.

@@ -5,6 +5,7 @@
 mod filelists;
 #[doc(hidden)]
 pub mod fuzzing;
+mod names;
 mod primary;
 mod repomd;
 mod source;
@@ -15,15 +16,18 @@ mod xml;
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::sync::Arc;
 
 use formats::Digest;
 
-use crate::evr::{Bound, Nevra};
+use crate::evr::{Bound, Nevra, Sense};
 use crate::location::LocationError;
 use crate::progress::{Progress, Unit};
-use crate::recipe::{Recipe, Requirement};
+use crate::recipe::{PackagePattern, Recipe, Requirement};
 use crate::signature::SignatureError;
 use crate::store::{Store, StoreError};
+pub use names::{DependencyId, Name};
+use names::{Index, Names, RawBound};
 use source::Source;
 
 /// A repository cannot be used.
@@ -56,6 +60,15 @@ pub enum RepositoryFault {
         /// Why.
         source: SignatureError,
     },
+    /// A mirror has metadata from before what was seen already.
+    #[error(
+        "{address} is older than what this store has seen of the repository: the mirror lags \
+         behind, or somebody holds updates back"
+    )]
+    Older {
+        /// The mirror's `repomd.xml`.
+        address: String,
+    },
     /// A file is not what the signed list says, or cannot be stored.
     #[error("cannot take {file}")]
     Store {
@@ -78,7 +91,7 @@ pub enum RepositoryFault {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Dependency {
     /// A name, a path, or a rich dependency in parentheses.
-    pub name: String,
+    pub name: Arc<str>,
     /// Which versions; any if missing.
     pub bound: Option<Bound>,
 }
@@ -86,7 +99,7 @@ pub struct Dependency {
 impl Dependency {
     /// Any version of `name`.
     #[must_use]
-    pub fn any(name: impl Into<String>) -> Self {
+    pub fn any(name: impl Into<Arc<str>>) -> Self {
         Self { name: name.into(), bound: None }
     }
 
@@ -122,21 +135,50 @@ pub struct Package {
     pub size: u64,
     /// SHA-256 of the file.
     pub digest: Digest,
+    /// When it was built, in seconds since 1970; 0 if the metadata does not say.
+    pub build_time: u64,
+    /// What it has to do with others.
+    pub relations: Relations,
+}
+
+/// What a package has to do with others.
+#[derive(Debug, Clone, Default)]
+pub struct Relations {
     /// What must be there with it.
-    pub requires: Vec<Dependency>,
+    pub requires: Vec<DependencyId>,
     /// What it is good for.
-    pub provides: Vec<Dependency>,
+    pub provides: Vec<DependencyId>,
     /// What must not be there with it.
-    pub conflicts: Vec<Dependency>,
+    pub conflicts: Vec<DependencyId>,
     /// Packages it replaces.
-    pub obsoletes: Vec<Dependency>,
+    pub obsoletes: Vec<DependencyId>,
+    /// What it is better with.
+    pub recommends: Vec<DependencyId>,
+    /// What it goes well with.
+    pub suggests: Vec<DependencyId>,
+    /// What it makes better.
+    pub supplements: Vec<DependencyId>,
+    /// What it goes well with, said by it.
+    pub enhances: Vec<DependencyId>,
     /// Its files, as far as the primary metadata has them.
-    pub files: Vec<Box<str>>,
+    pub files: Vec<Name>,
 }
 
 /// Position of a package among all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PackageId(usize);
+
+impl PackageId {
+    /// The package at this position.
+    pub(crate) fn at(index: usize) -> Self {
+        Self(index)
+    }
+
+    /// Its position.
+    pub(crate) fn index(self) -> usize {
+        self.0
+    }
+}
 
 /// A repository that was read, as the lock names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,18 +191,36 @@ pub struct RepositorySummary {
     pub repomd: Digest,
 }
 
+/// What matters of a repository when choosing packages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preference {
+    /// 1 to 99; packages of a lower number are taken, whatever their version.
+    pub priority: u32,
+    /// Of two equal packages the one of the lower number is taken.
+    pub cost: u32,
+}
+
+impl Default for Preference {
+    fn default() -> Self {
+        Self { priority: 99, cost: 1000 }
+    }
+}
+
 /// All packages of all repositories of a recipe.
 #[derive(Debug, Default)]
 pub struct Repositories {
     sources: Vec<Source>,
+    preferences: Vec<Preference>,
     packages: Vec<Package>,
-    by_name: HashMap<String, Vec<PackageId>>,
-    by_provided: HashMap<String, Vec<PackageId>>,
-    by_file: HashMap<Box<str>, Vec<PackageId>>,
+    names: Names,
+    by_name: Index<PackageId>,
+    /// With the dependency that says so.
+    by_provided: Index<(PackageId, DependencyId)>,
+    by_file: Index<PackageId>,
     /// Paths that the recipe itself asks for.
     asked_paths: Vec<String>,
     /// Read from the file lists when somebody asks for a path that the
-    /// primary metadata does not have.
+    /// primary metadata need not have.
     by_listed_file: OnceCell<HashMap<String, Vec<PackageId>>>,
 }
 
@@ -173,49 +233,60 @@ impl Repositories {
     ) -> Result<Self, RepositoryError> {
         let total = recipe.repositories.len() as u64;
         let step = progress.step("metadata", total, Unit::Pieces("repositories"));
-        let mut packages = Vec::new();
-        let mut sources = Vec::new();
+        let mut all = Self::default();
         for (index, repository) in recipe.repositories.iter().enumerate() {
             let source = Source::open(repository, store)?;
             let primary = &source.repomd.primary;
+            let (names, packages) = (&mut all.names, &mut all.packages);
             source.metadata(primary, |input, size| {
-                primary::parse(input, size, index, |package| {
+                primary::parse(input, size, index, names, |package| {
                     if is_taken(&repository.only, &package) {
                         packages.push(package);
                     }
                 })
             })?;
-            sources.push(source);
+            all.preferences
+                .push(Preference { priority: repository.priority, cost: repository.cost });
+            all.sources.push(source);
             step.advance(1);
         }
-        step.outcome(format!("{} packages in {total} repositories", packages.len()));
-        let mut repositories = Self::from_packages(packages);
-        repositories.sources = sources;
+        step.outcome(format!("{} packages in {total} repositories", all.packages.len()));
         let asked = recipe.packages.install.iter().map(Requirement::as_str);
-        repositories.asked_paths =
-            asked.filter(|asked| asked.starts_with('/')).map(str::to_owned).collect();
-        Ok(repositories)
+        all.asked_paths = asked.filter(|asked| asked.starts_with('/')).map(str::to_owned).collect();
+        Ok(all.indexed())
     }
 
-    /// Packages without repositories behind them.
-    #[must_use]
-    pub fn from_packages(packages: Vec<Package>) -> Self {
-        let mut all = Self::default();
-        for (index, package) in packages.iter().enumerate() {
+    /// Finds out who has which name.
+    fn indexed(mut self) -> Self {
+        let (mut own, mut provided, mut files) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, package) in self.packages.iter_mut().enumerate() {
             let id = PackageId(index);
-            all.by_name.entry(package.nevra.name.clone()).or_default().push(id);
-            for provided in &package.provides {
-                let ids = all.by_provided.entry(provided.name.clone()).or_default();
-                if ids.last() != Some(&id) {
-                    ids.push(id);
-                }
+            let Nevra { name, evr, .. } = &package.nevra;
+            own.push((self.names.name(name), id));
+            // Every package provides itself, whether it says so or not.
+            let itself = self.names.dependency(
+                name,
+                Some(RawBound {
+                    sense: Sense::Equal,
+                    epoch: evr.epoch,
+                    version: &evr.version,
+                    release: Some(&evr.release),
+                }),
+            );
+            if !package.relations.provides.contains(&itself) {
+                package.relations.provides.push(itself);
             }
-            for file in &package.files {
-                all.by_file.entry(file.clone()).or_default().push(id);
+            for dependency in &package.relations.provides {
+                let (name, _) = &self.names.dependencies()[dependency.index()];
+                provided.push((*name, (id, *dependency)));
             }
+            files.extend(package.relations.files.iter().map(|file| (*file, id)));
         }
-        all.packages = packages;
-        all
+        let names = self.names.len();
+        self.by_name = Index::new(names, &own);
+        self.by_provided = Index::new(names, &provided);
+        self.by_file = Index::new(names, &files);
+        self
     }
 
     /// The repositories, in the recipe's order.
@@ -227,31 +298,54 @@ impl Repositories {
         })
     }
 
+    /// What the repository at this position has to say.
+    #[must_use]
+    pub fn preference(&self, repository: usize) -> Preference {
+        self.preferences.get(repository).copied().unwrap_or_default()
+    }
+
     /// The package `id`.
     #[must_use]
     pub fn package(&self, id: PackageId) -> &Package {
         &self.packages[id.0]
     }
 
-    /// Packages of this name, in the order of repositories.
+    /// All packages, in the order of repositories and their metadata.
+    pub fn packages(&self) -> impl Iterator<Item = (PackageId, &Package)> {
+        self.packages.iter().enumerate().map(|(index, package)| (PackageId(index), package))
+    }
+
+    /// The dependency `id`.
+    #[must_use]
+    pub fn dependency(&self, id: DependencyId) -> &Dependency {
+        &self.names.dependencies()[id.index()].1
+    }
+
+    /// How many different dependencies there are.
+    #[must_use]
+    pub fn dependency_count(&self) -> usize {
+        self.names.dependencies().len()
+    }
+
+    /// Packages of this name, in their order.
     #[must_use]
     pub fn named(&self, name: &str) -> &[PackageId] {
-        self.by_name.get(name).map_or(&[], Vec::as_slice)
+        self.names.find(name).map_or(&[], |name| self.by_name.of(name))
     }
 
-    /// Packages that provide `name` in some version.
+    /// Packages that provide `name` in some version, and in which; a package
+    /// that provides several is there several times.
     #[must_use]
-    pub fn providing(&self, name: &str) -> &[PackageId] {
-        self.by_provided.get(name).map_or(&[], Vec::as_slice)
+    pub fn providing(&self, name: &str) -> &[(PackageId, DependencyId)] {
+        self.names.find(name).map_or(&[], |name| self.by_provided.of(name))
     }
 
-    /// Packages that have the file `path`. What the primary metadata does not
-    /// know is looked up in the much larger file lists only if `thorough`.
-    pub fn owning(&self, path: &str, thorough: bool) -> Result<&[PackageId], RepositoryError> {
-        match self.by_file.get(path) {
-            Some(owners) => return Ok(owners),
-            None if !thorough => return Ok(&[]),
-            None => {}
+    /// Packages that have the file `path`. Paths that the primary metadata
+    /// need not have are looked up in the much larger file lists.
+    pub fn owning(&self, path: &str) -> Result<&[PackageId], RepositoryError> {
+        let primary = self.names.find(path).map_or(&[][..], |name| self.by_file.of(name));
+        if is_primary(path) || self.sources.is_empty() {
+            return Ok(primary);
         }
         let listed = match self.by_listed_file.get() {
             Some(listed) => listed,
@@ -260,19 +354,17 @@ impl Repositories {
                 self.by_listed_file.get_or_init(|| listed)
             }
         };
-        Ok(listed.get(path).map_or(&[], Vec::as_slice))
+        Ok(listed.get(path).map_or(primary, Vec::as_slice))
     }
 
     /// Reads the file lists once for every path that any package may ask for.
     fn read_file_lists(&self) -> Result<HashMap<String, Vec<PackageId>>, RepositoryError> {
         let mut wanted: HashSet<&str> = self.asked_paths.iter().map(String::as_str).collect();
-        for package in &self.packages {
-            for required in &package.requires {
-                let paths = required.name.split([' ', '(', ')']);
-                wanted.extend(paths.filter(|path| path.starts_with('/')));
-            }
+        for (_, dependency) in self.names.dependencies() {
+            let paths = dependency.name.split([' ', '(', ')']);
+            wanted.extend(paths.filter(|path| path.starts_with('/')));
         }
-        wanted.retain(|path| !self.by_file.contains_key(*path));
+        wanted.retain(|path| !is_primary(path));
         self.files_among(&wanted)
     }
 
@@ -285,12 +377,15 @@ impl Repositories {
             let Some(file) = &source.repomd.filelists else {
                 continue;
             };
-            let own = self.packages.iter().enumerate();
-            let own = own.filter(|(_, package)| package.repository == index);
-            let by_digest = own.map(|(id, package)| (package.digest, PackageId(id))).collect();
+            let own = self.packages().filter(|(_, package)| package.repository == index);
+            let by_digest = own.map(|(id, package)| (package.digest, id)).collect();
             source.metadata(file, |input, size| {
                 filelists::parse(input, size, &by_digest, wanted, |path, id| {
-                    listed.entry(path.to_owned()).or_default().push(id);
+                    let owners = listed.entry(path.to_owned()).or_default();
+                    // A list may come in any order; what is found may not.
+                    if let Err(at) = owners.binary_search(&id) {
+                        owners.insert(at, id);
+                    }
                 })
             })?;
         }
@@ -298,6 +393,67 @@ impl Repositories {
     }
 }
 
-fn is_taken(only: &[Requirement], package: &Package) -> bool {
-    only.is_empty() || only.iter().any(|name| name.as_str() == package.nevra.name)
+/// The paths that primary metadata is sure to have (createrepo_c's
+/// `cr_is_primary()`).
+fn is_primary(path: &str) -> bool {
+    path.starts_with("/etc/") || path.contains("bin/") || path == "/usr/lib/sendmail"
+}
+
+fn is_taken(only: &[PackagePattern], package: &Package) -> bool {
+    only.is_empty() || only.iter().any(|pattern| pattern.matches(&package.nevra))
+}
+
+/// Packages without repositories behind them, for tests.
+#[cfg(test)]
+pub(crate) mod listed {
+    use super::{Dependency, DependencyId, Names, Package, Preference, RawBound, Repositories};
+
+    /// A package with its dependencies as they are written.
+    #[derive(Clone)]
+    pub(crate) struct Listed {
+        pub package: Package,
+        pub requires: Vec<Dependency>,
+        pub provides: Vec<Dependency>,
+        pub conflicts: Vec<Dependency>,
+        pub obsoletes: Vec<Dependency>,
+        pub recommends: Vec<Dependency>,
+        pub supplements: Vec<Dependency>,
+        pub files: Vec<String>,
+    }
+
+    impl Repositories {
+        pub(crate) fn from_listed(
+            listed: Vec<Listed>,
+            preferences: Vec<Preference>,
+        ) -> Repositories {
+            let mut all = Repositories { preferences, ..Repositories::default() };
+            for one in listed {
+                let mut package = one.package;
+                let mut ids = |list: &[Dependency]| numbered(&mut all.names, list);
+                package.relations.requires = ids(&one.requires);
+                package.relations.provides = ids(&one.provides);
+                package.relations.conflicts = ids(&one.conflicts);
+                package.relations.obsoletes = ids(&one.obsoletes);
+                package.relations.recommends = ids(&one.recommends);
+                package.relations.supplements = ids(&one.supplements);
+                let names = one.files.iter().map(|file| all.names.name(file));
+                package.relations.files = names.collect();
+                all.packages.push(package);
+            }
+            all.indexed()
+        }
+    }
+
+    fn numbered(names: &mut Names, list: &[Dependency]) -> Vec<DependencyId> {
+        let number = |dependency: &Dependency| {
+            let bound = dependency.bound.as_ref().map(|bound| RawBound {
+                sense: bound.sense,
+                epoch: bound.epoch,
+                version: &bound.version,
+                release: bound.release.as_deref(),
+            });
+            names.dependency(&dependency.name, bound)
+        };
+        list.iter().map(number).collect()
+    }
 }

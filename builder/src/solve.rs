@@ -1,22 +1,40 @@
-//! Which packages an image gets: those asked for and, step by step, the best
-//! provider of everything they require. The choice depends only on metadata
-//! and request, never on the order of a hash table. It does not go back on a
-//! choice; where two needs contradict each other, it says so.
+//! Which packages an image gets: those asked for and all they require, as dnf
+//! would choose them for an empty root. The choice depends only on metadata
+//! and request, never on the order of a hash table. Where needs contradict
+//! each other, that is explained.
+//!
+//! ```text
+//! request ─pool─▶ who meets what ─rules─▶ clauses ─decide, search─▶ packages
+//!                                                    └─explain─▶ why not
+//! ```
 
-mod choose;
+mod clauses;
+mod decide;
 mod explain;
-mod rich;
+mod policy;
+mod pool;
+pub(crate) mod rich;
+mod rules;
+mod search;
 #[cfg(test)]
 mod tests;
+mod wishes;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::HashSet;
 
-use crate::evr::Evr;
-use crate::recipe::{Arch, Recipe, Requirement};
-use crate::repository::{Dependency, PackageId, Repositories, RepositoryError};
-use choose::Candidates;
+use formats::Digest;
+
+use crate::evr::Nevra;
+use crate::recipe::{Arch, PackagePattern, Recipe, Requirement, Snapshot};
+use crate::repository::{PackageId, Repositories, RepositoryError};
+use decide::{Decider, Failure};
+use explain::Explainer;
 pub use explain::{Need as UnmetNeed, TurnedDown, Unsolvable};
-use rich::Need;
+use policy::{Policy, Purpose};
+use pool::{Literal, Pool, dependency_of, literal, package_id};
+use rules::{Collector, Rules, Why};
+use search::Search;
+use wishes::Wishes;
 
 /// Features of rpm that what unpacks the packages can deal with, as of rpm
 /// 4.18 (`rpm --showrc`). Without bzip2 and lzma payloads: nobody has made
@@ -46,25 +64,59 @@ const RPMLIB: [&str; 19] = [
 /// What is wanted.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Names, provides or paths that must be there.
+    /// Names, provides or paths that must be there, maybe in some version.
     pub install: Vec<Requirement>,
-    /// Names that must not be there.
-    pub exclude: Vec<Requirement>,
+    /// Packages that do not count.
+    pub exclude: Vec<PackagePattern>,
+    /// The same for each repository, by its position.
+    pub exclude_from: Vec<Vec<PackagePattern>>,
     /// Packages wanted for a file of theirs only, without what they require.
     pub parts: Vec<Requirement>,
     /// For which processor.
     pub arch: Arch,
+    /// Whether what is only recommended is installed too.
+    pub weak: bool,
+    /// Packages built after that day do not count.
+    pub snapshot: Option<Snapshot>,
+    /// What was chosen before and shall stay if it can.
+    pub keep: Keep,
+}
+
+/// What was chosen before.
+#[derive(Debug, Clone, Default)]
+pub struct Keep {
+    /// The packages that shall stay.
+    pub packages: Vec<Kept>,
+    /// The same for parts.
+    pub parts: Vec<Kept>,
+    /// Whether they are the whole answer to the same request: then nothing
+    /// changes as long as they fit together.
+    pub is_whole: bool,
+}
+
+/// A package that was chosen before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its name, version and architecture.
+    pub nevra: Nevra,
+    /// Of its file; another one of the same version will do.
+    pub digest: Digest,
 }
 
 impl Request {
     /// What `recipe` asks for.
     #[must_use]
     pub fn of(recipe: &Recipe) -> Self {
+        let repositories = recipe.repositories.iter();
         Self {
             install: recipe.packages.install.clone(),
             exclude: recipe.packages.exclude.clone(),
+            exclude_from: repositories.map(|repository| repository.exclude.clone()).collect(),
             parts: vec![recipe.boot.stub.package.clone()],
             arch: recipe.arch,
+            weak: recipe.packages.weak,
+            snapshot: recipe.snapshot.clone(),
+            keep: Keep::default(),
         }
     }
 }
@@ -91,355 +143,197 @@ pub enum SolveError {
 
 /// Chooses the packages for `request`.
 pub fn resolve(repositories: &Repositories, request: &Request) -> Result<Resolution, SolveError> {
-    let mut solver = Solver {
-        candidates: Candidates::new(repositories, request),
-        chosen: BTreeMap::new(),
-        because: HashMap::new(),
-        queue: VecDeque::new(),
-        open: VecDeque::new(),
-        conditions: Vec::new(),
-        unsolvable: Unsolvable::default(),
-    };
-    solver.install(&request.install)?;
-    solver.close()?;
-    let parts = solver.parts(&request.parts)?;
-    solver.check_conflicts();
-    if !solver.unsolvable.is_empty() {
-        return Err(Box::new(solver.unsolvable).into());
+    let pool = Pool::new(repositories, request);
+    let question = Question { pool: &pool, request };
+    let mut unsolvable = Unsolvable::default();
+    let asked = question.asked(&mut unsolvable)?;
+    let kept = question.kept(&request.keep.packages);
+    let rules = question.rules(&asked)?;
+    if unsolvable.is_empty()
+        && request.keep.is_whole
+        && let Some(packages) = question.unchanged(&rules, &kept)
+    {
+        let parts = question.parts(&packages, &mut unsolvable)?;
+        if unsolvable.is_empty() {
+            return Ok(question.resolution(packages, parts));
+        }
     }
-    Ok(Resolution { packages: solver.chosen.into_values().collect(), parts })
-}
-
-/// A need and the package that has it; without one, the recipe has it.
-#[derive(Debug, Clone)]
-struct Task {
-    by: Option<PackageId>,
-    text: String,
-    need: Need,
-}
-
-struct Solver<'r> {
-    candidates: Candidates<'r>,
-    /// By name: two versions of one package cannot be installed together.
-    chosen: BTreeMap<&'r str, PackageId>,
-    /// Which need brought a package in.
-    because: HashMap<PackageId, (Option<PackageId>, String)>,
-    queue: VecDeque<Task>,
-    /// Needs with a choice: they wait, as others may settle them.
-    open: VecDeque<Task>,
-    /// Needs that depend on what else is chosen.
-    conditions: Vec<Task>,
-    unsolvable: Unsolvable,
-}
-
-/// Whether a need is met by what is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Met,
-    Unmet,
-}
-
-impl<'r> Solver<'r> {
-    fn repositories(&self) -> &'r Repositories {
-        self.candidates.repositories
+    let packages = question.solve(&asked, &kept, rules, &mut unsolvable)?;
+    let parts = question.parts(&packages, &mut unsolvable)?;
+    if !unsolvable.is_empty() {
+        return Err(Box::new(unsolvable).into());
     }
+    Ok(question.resolution(packages, parts))
+}
 
-    /// What is asked for by name comes before all that is required, so that
-    /// it decides between alternatives.
-    fn install(&mut self, install: &[Requirement]) -> Result<(), SolveError> {
-        for wanted in install {
-            let dependency = Dependency::any(wanted.as_str());
-            let text = dependency.to_string();
-            let task = Task { by: None, text, need: Need::Plain(dependency) };
-            if self.repositories().named(wanted.as_str()).is_empty() {
-                self.queue.push_back(task);
+/// A request and the packages to answer it from.
+struct Question<'p, 'r> {
+    pool: &'p Pool<'r>,
+    request: &'p Request,
+}
+
+/// For each wish of the recipe that can be granted, its position and the
+/// packages that grant it.
+type Asked = Vec<(usize, Vec<Literal>)>;
+
+impl Question<'_, '_> {
+    fn asked(&self, unsolvable: &mut Unsolvable) -> Result<Asked, SolveError> {
+        let mut asked = Asked::new();
+        for (index, wanted) in self.request.install.iter().enumerate() {
+            let found = self.meant(wanted)?;
+            if found.is_empty() {
+                let dependency = dependency_of(wanted);
+                unsolvable.needs.push(UnmetNeed {
+                    what: dependency.to_string(),
+                    chain: vec!["asked for by the recipe".to_owned()],
+                    turned_down: explain::turned_down(self.pool, &dependency)?,
+                });
             } else {
-                self.settle(task)?;
+                asked.push((index, found));
             }
         }
-        Ok(())
+        Ok(asked)
     }
 
-    /// Follows needs until none is left.
-    fn close(&mut self) -> Result<(), SolveError> {
-        loop {
-            if let Some(task) = self.queue.pop_front() {
-                self.take_up(task)?;
-            } else if let Some(task) = self.open.pop_front() {
-                self.settle(task)?;
-            } else if !self.raise_condition()? {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Settles a need that leaves no choice; puts others aside.
-    fn take_up(&mut self, task: Task) -> Result<(), SolveError> {
-        match &task.need {
-            Need::Plain(dependency) if is_rpmlib(dependency) => self.check_rpmlib(&task),
-            Need::And(needs) => {
-                let tasks = needs.iter().map(|need| Task { need: need.clone(), ..task.clone() });
-                self.queue.extend(tasks);
-            }
-            Need::If { .. } | Need::Unless { .. } => self.conditions.push(task),
-            need if self.has_choice(need)? => self.open.push_back(task),
-            _ => self.settle(task)?,
-        }
-        Ok(())
-    }
-
-    fn has_choice(&self, need: &Need) -> Result<bool, SolveError> {
-        match need {
-            Need::Or(_) => Ok(true),
-            need => {
-                let found = self.candidates.of(need)?;
-                let name = |id: &PackageId| &self.repositories().package(*id).nevra.name;
-                Ok(found
-                    .first()
-                    .is_some_and(|first| found.iter().any(|id| name(id) != name(first))))
-            }
-        }
-    }
-
-    /// Chooses a package for a need, unless it is met already.
-    fn settle(&mut self, task: Task) -> Result<(), SolveError> {
-        if self.state(&task.need)? == State::Met {
-            return Ok(());
-        }
-        match &task.need {
-            Need::Or(alternatives) => {
-                for need in alternatives {
-                    if self.is_possible(need)? {
-                        self.queue.push_back(Task { need: need.clone(), ..task });
-                        return Ok(());
-                    }
-                }
-            }
-            need => {
-                let found = self.candidates.of(need)?;
-                if let Some(best) = self.best(&found) {
-                    self.choose(best, task.by, task.text);
-                    return Ok(());
-                }
-            }
-        }
-        self.refuse(task)
-    }
-
-    /// The best candidate, passing over those that cannot be together with
-    /// what is chosen as long as another is left.
-    fn best(&self, found: &[PackageId]) -> Option<PackageId> {
-        let free: Vec<PackageId> = found.iter().copied().filter(|id| self.is_free(*id)).collect();
-        free.iter().copied().find(|id| self.is_welcome(*id)).or_else(|| free.first().copied())
-    }
-
-    fn is_free(&self, id: PackageId) -> bool {
-        !self.chosen.contains_key(self.repositories().package(id).nevra.name.as_str())
-    }
-
-    fn is_welcome(&self, id: PackageId) -> bool {
-        let mut chosen = self.chosen.values();
-        chosen.all(|other| self.clash(id, *other).is_none() && self.clash(*other, id).is_none())
-    }
-
-    fn is_possible(&self, need: &Need) -> Result<bool, SolveError> {
-        Ok(match need {
-            Need::And(needs) => {
-                for need in needs {
-                    if !self.is_possible(need)? {
-                        return Ok(false);
-                    }
-                }
-                true
-            }
-            Need::Or(needs) => {
-                for need in needs {
-                    if self.is_possible(need)? {
-                        return Ok(true);
-                    }
-                }
-                false
-            }
-            Need::If { .. } | Need::Unless { .. } => true,
-            need => {
-                let found = self.candidates.of(need)?;
-                found.iter().any(|id| self.is_free(*id) || self.is_chosen(*id))
-            }
-        })
-    }
-
-    fn is_chosen(&self, id: PackageId) -> bool {
-        self.chosen.get(self.repositories().package(id).nevra.name.as_str()) == Some(&id)
-    }
-
-    fn choose(&mut self, id: PackageId, by: Option<PackageId>, text: String) {
-        let package = self.repositories().package(id);
-        self.chosen.insert(&package.nevra.name, id);
-        self.because.insert(id, (by, text));
-        for required in &package.requires {
-            let text = required.to_string();
-            match Need::parse(required) {
-                Ok(need) => self.queue.push_back(Task { by: Some(id), text, need }),
-                Err(why) => {
-                    let why = format!("it requires {text}, which makes no sense: {why}");
-                    self.unsolvable.clashes.push(format!("{}: {why}", package.nevra));
-                }
-            }
-        }
-    }
-
-    fn state(&self, need: &Need) -> Result<State, SolveError> {
-        let met = match need {
-            Need::And(needs) => self.count_met(needs)? == needs.len(),
-            Need::Or(needs) => self.count_met(needs)? > 0,
-            Need::If { then, when, otherwise } => {
-                self.branch(when, Some(then), otherwise.as_deref())?
-            }
-            Need::Unless { then, when, otherwise } => {
-                self.branch(when, otherwise.as_deref(), Some(then))?
-            }
-            need => self.candidates.of(need)?.iter().any(|id| self.is_chosen(*id)),
+    /// The packages that a word of the recipe means, as dnf understands it:
+    /// those of that name and those that obsolete one of them; else those that
+    /// provide it or have that file.
+    fn meant(&self, wanted: &Requirement) -> Result<Vec<Literal>, SolveError> {
+        let dependency = dependency_of(wanted);
+        let mut found: Vec<Literal> = match dependency.bound {
+            None => self.pool.named(&dependency.name).collect(),
+            Some(_) => Vec::new(),
         };
-        Ok(if met { State::Met } else { State::Unmet })
-    }
-
-    fn count_met(&self, needs: &[Need]) -> Result<usize, SolveError> {
-        let mut count = 0;
-        for need in needs {
-            count += usize::from(self.state(need)? == State::Met);
+        if found.is_empty() {
+            return Ok(self.pool.providers_of(&dependency)?);
         }
-        Ok(count)
+        for (id, package) in self.pool.repositories.packages() {
+            let mut obsoleted =
+                package.relations.obsoletes.iter().map(|id| self.pool.repositories.dependency(*id));
+            let is_meant = obsoleted.any(|obsoleted| {
+                obsoleted.name == dependency.name
+                    && found.iter().any(|named| self.pool.is_obsoleted(*named, obsoleted))
+            });
+            if is_meant && self.pool.counts(id) && !found.contains(&literal(id)) {
+                found.push(literal(id));
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
     }
 
-    fn branch(
+    /// The packages that shall stay and are still there.
+    fn kept(&self, kept: &[Kept]) -> Vec<Literal> {
+        let kept = kept.iter().filter_map(|kept| {
+            let same = |package: &Literal| *self.pool.nevra(*package) == kept.nevra;
+            let same: Vec<Literal> = self.pool.named(&kept.nevra.name).filter(same).collect();
+            let is_it = |package: &&Literal| self.pool.package(**package).digest == kept.digest;
+            same.iter().find(is_it).or_else(|| same.first()).copied()
+        });
+        kept.collect()
+    }
+
+    fn rules(&self, asked: &Asked) -> Result<Rules, SolveError> {
+        let mut collector = Collector::new(self.pool, self.request.weak);
+        for (_, packages) in asked {
+            collector.follow(packages)?;
+        }
+        if self.request.weak {
+            collector.follow_supplements()?;
+        }
+        let mut rules = collector.finish();
+        for (index, packages) in asked {
+            rules.push(packages, Why::Asked(*index), 0);
+        }
+        Ok(rules)
+    }
+
+    /// What was kept, if it is all there and every rule holds.
+    fn unchanged(&self, rules: &Rules, kept: &[Literal]) -> Option<Vec<Literal>> {
+        let there: HashSet<Literal> = kept.iter().copied().collect();
+        let holds = |literal: &Literal| (*literal > 0) == there.contains(&literal.abs());
+        let mut all = 0..rules.len();
+        let fits = there.len() == self.request.keep.packages.len()
+            && all.all(|rule| rules.literals(rule).iter().any(holds));
+        fits.then(|| kept.to_vec())
+    }
+
+    /// Solves; where that cannot be, tells why and goes on without the wishes
+    /// that cannot be granted, to tell all that is wrong.
+    fn solve(
         &self,
-        when: &Need,
-        yes: Option<&Need>,
-        no: Option<&Need>,
-    ) -> Result<bool, SolveError> {
-        let branch = if self.state(when)? == State::Met { yes } else { no };
-        branch.map_or(Ok(true), |need| Ok(self.state(need)? == State::Met))
+        asked: &Asked,
+        kept: &[Literal],
+        rules: Rules,
+        unsolvable: &mut Unsolvable,
+    ) -> Result<Vec<Literal>, SolveError> {
+        let mut asked = asked.clone();
+        let mut rules = rules;
+        loop {
+            let mut decider = self.decider(rules, kept);
+            let contradiction = match decider.run() {
+                Ok(()) => return Ok(decider.search.chosen().collect()),
+                Err(Failure::Solve(error)) => return Err(error),
+                Err(Failure::Contradiction(contradiction)) => contradiction,
+            };
+            let explainer =
+                Explainer { pool: self.pool, request: self.request, rules: &decider.search.rules };
+            let blamed = explainer.explain(&contradiction.0, unsolvable)?;
+            asked.retain(|(index, _)| !blamed.contains(index));
+            if blamed.is_empty() {
+                return Ok(Vec::new());
+            }
+            rules = self.rules(&asked)?;
+        }
     }
 
-    /// Finds a condition that asks for something that is not there yet.
-    fn raise_condition(&mut self) -> Result<bool, SolveError> {
-        for index in 0..self.conditions.len() {
-            if self.state(&self.conditions[index].need)? == State::Met {
+    fn decider(&self, rules: Rules, kept: &[Literal]) -> Decider<'_, '_> {
+        let packages = self.pool.len();
+        let mut is_kept = vec![false; packages + 1];
+        kept.iter().for_each(|package| is_kept[package.unsigned_abs() as usize] = true);
+        Decider {
+            policy: Policy { pool: self.pool, kept: is_kept },
+            search: Search::new(rules, packages),
+            wishes: Wishes::new(packages),
+            weak: self.request.weak,
+        }
+    }
+
+    fn parts(
+        &self,
+        chosen: &[Literal],
+        unsolvable: &mut Unsolvable,
+    ) -> Result<Vec<PackageId>, SolveError> {
+        let mut found = Vec::new();
+        let kept = self.kept(&self.request.keep.parts);
+        for part in &self.request.parts {
+            let mut candidates = self.meant(part)?;
+            if let Some(own) = candidates.iter().find(|package| chosen.contains(package)) {
+                found.push(package_id(*own));
                 continue;
             }
-            let task = self.conditions.remove(index);
-            let (when, yes, no) = match task.need.clone() {
-                Need::If { then, when, otherwise } => (when, Some(then), otherwise),
-                Need::Unless { then, when, otherwise } => (when, otherwise, Some(then)),
-                other => (Box::new(other.clone()), Some(Box::new(other)), None),
-            };
-            let branch = if self.state(&when)? == State::Met { yes } else { no };
-            let need = branch.map(|need| *need);
-            self.queue.extend(need.map(|need| Task { need, ..task }));
-            return Ok(true);
-        }
-        Ok(false)
-    }
-
-    fn check_rpmlib(&mut self, task: &Task) {
-        let name = task.text.trim_start_matches("rpmlib(");
-        let name = name.split(')').next().unwrap_or(name);
-        if !RPMLIB.contains(&name) {
-            let by = task.by.map(|id| self.repositories().package(id).nevra.to_string());
-            let by = by.unwrap_or_else(|| "the recipe".to_owned());
-            let what = &task.text;
-            self.unsolvable
-                .clashes
-                .push(format!("{by} needs a newer rpm than slipway knows: {what}"));
-        }
-    }
-
-    fn parts(&mut self, parts: &[Requirement]) -> Result<Vec<PackageId>, SolveError> {
-        let mut found = Vec::new();
-        for part in parts {
-            let need = Need::Plain(Dependency::any(part.as_str()));
-            let candidates = self.candidates.of(&need)?;
-            let chosen = candidates.iter().copied().find(|id| self.is_chosen(*id));
-            match chosen.or_else(|| candidates.first().copied()) {
-                Some(id) => found.push(id),
-                None => self.refuse(Task { by: None, text: part.to_string(), need })?,
+            let mut decider = self.decider(Rules::default(), &kept);
+            let Decider { policy, search, wishes, .. } = &mut decider;
+            policy.filter(&mut candidates, search, wishes, Purpose::Choose)?;
+            match candidates.first() {
+                Some(best) => found.push(package_id(*best)),
+                None => {
+                    let dependency = dependency_of(part);
+                    unsolvable.needs.push(UnmetNeed {
+                        what: dependency.to_string(),
+                        chain: vec!["asked for by the recipe".to_owned()],
+                        turned_down: explain::turned_down(self.pool, &dependency)?,
+                    });
+                }
             }
         }
         Ok(found)
     }
 
-    fn check_conflicts(&mut self) {
-        let chosen: Vec<PackageId> = self.chosen.values().copied().collect();
-        for (one, other) in
-            chosen.iter().flat_map(|one| chosen.iter().map(move |other| (*one, *other)))
-        {
-            if let Some(clash) = self.clash(one, other) {
-                let reason = self.chain(one).join("\n    ");
-                let other_reason = self.chain(other).join("\n    ");
-                self.unsolvable.clashes.push(format!("{clash}\n    {reason}\n    {other_reason}"));
-            }
-        }
+    fn resolution(&self, packages: Vec<Literal>, parts: Vec<PackageId>) -> Resolution {
+        let mut packages: Vec<PackageId> = packages.into_iter().map(package_id).collect();
+        let nevra = |id: &PackageId| &self.pool.repositories.package(*id).nevra;
+        packages.sort_by(|a, b| nevra(a).cmp(nevra(b)).then(a.cmp(b)));
+        Resolution { packages, parts }
     }
-
-    /// How `one` refuses to be together with `other`.
-    fn clash(&self, one: PackageId, other: PackageId) -> Option<String> {
-        if one == other {
-            return None;
-        }
-        let (one, other) = (self.repositories().package(one), self.repositories().package(other));
-        let provides = |wanted: &&Dependency| {
-            let own = other.provides.iter().any(|provided| provided.satisfies(wanted));
-            own || itself(&other.nevra.name, &other.nevra.evr).satisfies(wanted)
-        };
-        if let Some(conflict) = one.conflicts.iter().find(provides) {
-            return Some(format!("{} conflicts with {} ({conflict})", one.nevra, other.nevra));
-        }
-        // Only names are obsoleted, not what is provided.
-        let obsoletes =
-            |wanted: &&Dependency| itself(&other.nevra.name, &other.nevra.evr).satisfies(wanted);
-        let obsoleted = one.obsoletes.iter().find(obsoletes)?;
-        Some(format!("{} obsoletes {} ({obsoleted})", one.nevra, other.nevra))
-    }
-
-    fn refuse(&mut self, task: Task) -> Result<(), SolveError> {
-        let mut chain = vec![match task.by {
-            Some(id) => format!("required by {}", self.repositories().package(id).nevra),
-            None => "asked for by the recipe".to_owned(),
-        }];
-        chain.extend(task.by.iter().flat_map(|id| self.chain(*id)));
-        let turned_down = self.candidates.turned_down(&task.need, &self.chosen)?;
-        self.unsolvable.needs.push(UnmetNeed { what: task.text, chain, turned_down });
-        Ok(())
-    }
-
-    /// Why a package is there, from itself to the recipe.
-    fn chain(&self, id: PackageId) -> Vec<String> {
-        let mut lines = Vec::new();
-        let mut next = Some(id);
-        // A chosen package was brought in by one chosen before, so this ends.
-        while let Some((by, text)) = next.and_then(|id| self.because.get(&id)) {
-            let own = next.map(|id| self.repositories().package(id).nevra.to_string());
-            let own = own.unwrap_or_default();
-            lines.push(match by {
-                Some(by) => {
-                    format!(
-                        "{own} is there as {} requires {text}",
-                        self.repositories().package(*by).nevra
-                    )
-                }
-                None => format!("{own} is there as the recipe asks for {text}"),
-            });
-            next = *by;
-        }
-        lines
-    }
-}
-
-fn is_rpmlib(dependency: &Dependency) -> bool {
-    dependency.name.starts_with("rpmlib(")
-}
-
-/// A package provides its own name in its own version.
-fn itself(name: &str, evr: &Evr) -> Dependency {
-    Dependency { name: name.to_owned(), bound: Some(crate::evr::Bound::exactly(evr)) }
 }

@@ -5,23 +5,48 @@
 //! ```text
 //! sha256/ab/<digest>     blobs        verified/ab/<digest>-<by>   checks that were made
 //! <kind>/ab/<digest>     derived      tmp/<pid>-<random>          being written
+//! leases/<pid>-<random>  in use       tmp/<digest>.part           downloads that go on later
+//! gate                   locked       settings.toml               the limit
 //! ```
+
+mod collect;
+mod inventory;
+mod lease;
+mod limit;
+mod metadata;
+mod partial;
+#[cfg(test)]
+mod tests;
+mod verify;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use formats::{Digest, Hasher};
 
+pub use collect::{Collected, Collection, Removed};
+pub use inventory::Kind;
+pub use limit::{BadSize, Size};
+pub use metadata::SignedMetadata;
+pub use partial::Partial;
+pub use verify::{Damage, Verification};
+
 use crate::unfinished::{Unfinished, remove_abandoned};
+use lease::Lease;
 
 /// The folder of blobs.
 const BLOBS: &str = "sha256";
+/// The folder of unpacked payloads, named after their packages.
+const PAYLOADS: &str = "payload";
 /// The folder of remembered checks.
 const CHECKS: &str = "verified";
 /// The folder of what is being written.
 const TEMPORARY: &str = "tmp";
+/// Ends the name of a download that goes on later.
+const PARTIAL: &str = ".part";
 
 /// Something is wrong with the store or with what was to be put into it.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +85,14 @@ pub enum StoreError {
         /// What it is.
         found: Digest,
     },
+    /// The setting of the limit says something else.
+    #[error("cannot use the size limit of {from}")]
+    Limit {
+        /// The file or variable.
+        from: String,
+        /// What is wrong with it.
+        source: BadSize,
+    },
     /// There is no home folder to put a store into.
     #[error("no place for the store: set SLIPWAY_STORE, XDG_CACHE_HOME or HOME")]
     NoHome,
@@ -69,10 +102,12 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreE
     move |source| StoreError::Io { action, path: path.to_owned(), source }
 }
 
-/// A folder of checked files.
+/// A folder of checked files. What is used of it, in any of its clones, is
+/// safe from [`Store::collect`] until the last of them is gone.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    lease: Arc<Lease>,
 }
 
 impl Store {
@@ -82,7 +117,8 @@ impl Store {
         let root = root.into();
         let temporary = root.join(TEMPORARY);
         fs::create_dir_all(&temporary).map_err(failed("make", &temporary))?;
-        let store = Self { root };
+        let lease = Arc::new(Lease::new(&root));
+        let store = Self { root, lease };
         store.remove_abandoned();
         Ok(store)
     }
@@ -111,11 +147,13 @@ impl Store {
         self.path(BLOBS, &digest.to_string())
     }
 
-    /// Whether the blob `digest` is there with `size` bytes.
+    /// Whether the blob `digest` is there with `size` bytes. If so, it stays.
     #[must_use]
     pub fn has(&self, digest: &Digest, size: u64) -> bool {
-        fs::metadata(self.blob_path(digest))
-            .is_ok_and(|found| found.is_file() && found.len() == size)
+        let path = self.blob_path(digest);
+        self.lease.using(&path, || {
+            fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() == size)
+        })
     }
 
     /// Takes a blob from `reader`, hashing while writing. Nothing stays
@@ -165,7 +203,7 @@ impl Store {
         if found != *expected {
             return Err(StoreError::Digest { expected: *expected, found });
         }
-        Ok(Received { pending, target: self.blob_path(expected) })
+        Ok(Received { file: Arrived::Now(pending), store: self.clone(), digest: *expected })
     }
 
     /// The file of kind `kind` derived from the blob `source`, made by `make`
@@ -178,10 +216,10 @@ impl Store {
         make: impl FnOnce(&mut File) -> Result<(), E>,
     ) -> Result<PathBuf, E> {
         let target = self.path(kind, &source.to_string());
-        if !target.is_file() {
+        if !self.lease.using(&target, || target.is_file()) {
             let mut pending = self.pending()?;
             make(pending.0.as_file())?;
-            pending.persist(&target)?;
+            pending.persist(&self.lease, &target)?;
         }
         Ok(target)
     }
@@ -194,13 +232,18 @@ impl Store {
 
     /// Notes that the blob `digest` passed the check `by`.
     pub fn note_checked(&self, digest: &Digest, by: &Digest) -> Result<(), StoreError> {
-        self.pending()?.persist(&self.check_path(digest, by))
+        let path = self.check_path(digest, by);
+        // Writing it again would cost a sync.
+        if path.is_file() { Ok(()) } else { self.pending()?.persist(&self.lease, &path) }
     }
 
-    /// Where the unpacked payload of the package `digest` lies or will lie.
+    /// Where the unpacked payload of the package `digest` lies or will lie. If
+    /// it is there, it stays.
     #[must_use]
     pub fn payload_path(&self, digest: &Digest) -> PathBuf {
-        self.path("payload", &digest.to_string())
+        let path = self.path(PAYLOADS, &digest.to_string());
+        self.lease.using(&path, || ());
+        path
     }
 
     fn check_path(&self, digest: &Digest, by: &Digest) -> PathBuf {
@@ -213,24 +256,32 @@ impl Store {
 
     /// A new file that goes away unless it is persisted.
     fn pending(&self) -> Result<Pending, StoreError> {
-        let mut random = [0; 8];
         let folder = self.root.join(TEMPORARY);
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-            .map_err(|error| failed("draw a name in", &folder)(error.into()))?;
-        let name = format!("{}-{:016x}", std::process::id(), u64::from_ne_bytes(random));
-        let path = folder.join(name);
+        let path = folder.join(own_name().map_err(failed("draw a name in", &folder))?);
         Ok(Pending(Unfinished::file(path.clone()).map_err(failed("make", &path))?))
     }
 
-    /// Failing to clean up is no reason not to work.
+    /// Failing to clean up is no reason not to work. Downloads that broke off
+    /// are no rubbish: the next one begins where they ended.
     fn remove_abandoned(&self) {
-        let Ok(entries) = fs::read_dir(self.root.join(TEMPORARY)) else {
-            return;
-        };
-        for path in entries.flatten().map(|entry| entry.path()) {
-            remove_abandoned(&path);
+        for folder in [TEMPORARY, lease::FOLDER] {
+            let Ok(entries) = fs::read_dir(self.root.join(folder)) else {
+                continue;
+            };
+            for path in entries.flatten().map(|entry| entry.path()) {
+                if !path.to_string_lossy().ends_with(PARTIAL) {
+                    remove_abandoned(&path);
+                }
+            }
         }
     }
+}
+
+/// A name that no other process and no other thread has.
+fn own_name() -> io::Result<String> {
+    let mut random = [0; 8];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    Ok(format!("{}-{:016x}", std::process::id(), u64::from_ne_bytes(random)))
 }
 
 /// A file of the store that is being written; removed when dropped.
@@ -243,111 +294,75 @@ impl Pending {
     }
 
     /// Gives the file its final, read-only place.
-    fn persist(mut self, target: &Path) -> Result<(), StoreError> {
-        let folder = target.parent().unwrap_or(target);
-        fs::create_dir_all(folder).map_err(failed("make", folder))?;
-        let read_only = fs::Permissions::from_mode(0o444);
-        let file = self.0.as_file();
-        let protected = file.set_permissions(read_only);
-        // Without this a power cut could leave the name with empty blocks.
-        let synced = file.sync_data();
-        protected.map_err(failed("protect", self.path()))?;
-        synced.map_err(failed("write", self.path()))?;
-        self.0.finish(|path| fs::rename(path, target)).map_err(failed("make", target))
+    fn persist(mut self, lease: &Lease, target: &Path) -> Result<(), StoreError> {
+        let path = self.path().to_owned();
+        make_final(self.0.as_file(), &path)?;
+        place(lease, target, || self.0.finish(|path| fs::rename(path, target)))
     }
+}
+
+/// Read-only and on the disk.
+fn make_final(file: &File, path: &Path) -> Result<(), StoreError> {
+    file.set_permissions(fs::Permissions::from_mode(0o444)).map_err(failed("protect", path))?;
+    // Without this a power cut could leave the name with empty blocks.
+    file.sync_data().map_err(failed("write", path))
+}
+
+/// Renames to `target`, which is in use from then on.
+fn place(
+    lease: &Lease,
+    target: &Path,
+    rename: impl FnOnce() -> io::Result<()>,
+) -> Result<(), StoreError> {
+    let folder = target.parent().unwrap_or(target);
+    lease.using(target, || {
+        fs::create_dir_all(folder).map_err(failed("make", folder))?;
+        rename().map_err(failed("make", target))
+    })
 }
 
 /// A blob that came in as announced, and may still be refused.
 #[derive(Debug)]
 pub struct Received {
-    pending: Pending,
-    target: PathBuf,
+    file: Arrived,
+    store: Store,
+    digest: Digest,
+}
+
+/// How it came.
+#[derive(Debug)]
+enum Arrived {
+    /// In one go.
+    Now(Pending),
+    /// Perhaps in several.
+    InParts(Box<Partial>),
 }
 
 impl Received {
     /// Where it can be read meanwhile.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.pending.path()
+        match &self.file {
+            Arrived::Now(pending) => pending.path(),
+            Arrived::InParts(partial) => partial.path(),
+        }
     }
 
     /// Puts it into the store.
     pub fn keep(self) -> Result<PathBuf, StoreError> {
-        self.pending.persist(&self.target)?;
-        Ok(self.target)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn files(store: &Store) -> Vec<String> {
-        crate::fixture::files_below(store.root())
+        let target = self.store.blob_path(&self.digest);
+        match self.file {
+            Arrived::Now(pending) => pending.persist(&self.store.lease, &target)?,
+            Arrived::InParts(partial) => partial.persist(&target)?,
+        }
+        Ok(target)
     }
 
-    #[test]
-    fn only_what_was_announced_is_kept() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let store = Store::open(folder.path()).expect("store");
-        let digest = Digest::of(b"abc");
-        let error = store.insert(b"ab".as_slice(), 3, &digest).expect_err("too short");
-        assert!(matches!(error, StoreError::Size { expected: 3, received: 2 }));
-        let error = store.insert(b"abcd".as_slice(), 3, &digest).expect_err("too long");
-        assert!(matches!(error, StoreError::Size { expected: 3, .. }));
-        let error = store.insert(b"abd".as_slice(), 3, &digest).expect_err("other bytes");
-        assert!(matches!(error, StoreError::Digest { .. }));
-        drop(store.receive(b"abc".as_slice(), 3, &digest, |_| {}).expect("received, not kept"));
-        assert!(files(&store).is_empty());
-        let path = store.insert(b"abc".as_slice(), 3, &digest).expect("right");
-        assert_eq!(fs::read(&path).expect("readable"), b"abc");
-        assert!(store.has(&digest, 3) && !store.has(&digest, 4));
-        assert_eq!(files(&store), [format!("sha256/ba/{digest}")]);
-    }
-
-    #[test]
-    fn what_is_derived_is_made_once_or_not_at_all() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let store = Store::open(folder.path()).expect("store");
-        let source = Digest::of(b"source");
-        let broken = store.derived(&source, "payload", |file| {
-            file.write_all(b"half").expect("written");
-            Err(StoreError::NoHome)
-        });
-        assert!(broken.is_err() && files(&store).is_empty());
-        let make = |file: &mut File| {
-            file.write_all(b"whole").expect("written");
-            Ok::<(), StoreError>(())
-        };
-        let path = store.derived(&source, "payload", make).expect("made");
-        let again = store.derived(&source, "payload", |_| -> Result<(), StoreError> {
-            panic!("it is there already")
-        });
-        assert_eq!(again.expect("there"), path);
-        assert_eq!(fs::read(path).expect("readable"), b"whole");
-    }
-
-    #[test]
-    fn leftovers_of_the_dead_are_removed_and_work_of_the_living_is_not() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let store = Store::open(folder.path()).expect("store");
-        fs::write(folder.path().join("tmp/1-dead"), "half").expect("leftover");
-        let living = store.pending().expect("pending");
-        Store::open(folder.path()).expect("opened by another");
-        let left = files(&store);
-        assert_eq!(left.len(), 1, "{left:?}");
-        assert!(living.path().exists());
-        drop(living);
-        assert!(files(&store).is_empty());
-    }
-
-    #[test]
-    fn checks_are_remembered_by_whom_they_were_made() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let store = Store::open(folder.path()).expect("store");
-        let (blob, one, other) = (Digest::of(b"blob"), Digest::of(b"one"), Digest::of(b"other"));
-        store.note_checked(&blob, &one).expect("noted");
-        assert!(store.is_checked(&blob, &one));
-        assert!(!store.is_checked(&blob, &other));
+    /// Leaves nothing of it behind: it is not what it should be. (Of what came
+    /// in one go nothing stays anyway.)
+    pub fn refuse(self) {
+        if let Arrived::InParts(partial) = self.file {
+            partial.discard();
+        }
     }
 }

@@ -12,6 +12,7 @@ pub use content::{Content, ContentError, ContentReader, ContentStream};
 pub use path::{PathError, TreePath};
 
 mod content;
+mod journal;
 mod overlay;
 mod path;
 
@@ -27,6 +28,12 @@ pub struct InodeId(usize);
 impl InodeId {
     /// The root directory of every tree.
     pub const ROOT: Self = Self(0);
+
+    /// A number that no other inode of the tree has.
+    #[must_use]
+    pub fn number(self) -> usize {
+        self.0
+    }
 }
 
 /// Who owns an inode, who may use it, and when it last changed.
@@ -147,11 +154,12 @@ enum Walk {
 }
 
 /// A root file system.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree {
     inodes: Vec<Inode>,
     implicit: BTreeSet<InodeId>,
     default_mtime: u64,
+    journal: Option<journal::Journal>,
 }
 
 impl Tree {
@@ -160,7 +168,8 @@ impl Tree {
     #[must_use]
     pub fn new(default_mtime: u64) -> Self {
         let root = Inode { node: Node::directory(), meta: Metadata::root(0o755, default_mtime) };
-        Self { inodes: vec![root], implicit: BTreeSet::from([InodeId::ROOT]), default_mtime }
+        let implicit = BTreeSet::from([InodeId::ROOT]);
+        Self { inodes: vec![root], implicit, default_mtime, journal: None }
     }
 
     /// The inode behind an id of this tree.
@@ -171,7 +180,11 @@ impl Tree {
 
     /// The inode behind an id of this tree, to change it.
     pub fn inode_mut(&mut self, id: InodeId) -> &mut Inode {
-        &mut self.inodes[id.0]
+        let inode = &mut self.inodes[id.0];
+        if let Some(journal) = &mut self.journal {
+            journal.note(id, inode);
+        }
+        inode
     }
 
     /// Seconds since 1970 for files that the builder makes itself.
@@ -473,6 +486,8 @@ fn missing(here: InodeId, name: String, todo: &[String], path: &str) -> Result<W
     Ok(Walk::Missing(here, name))
 }
 
+#[cfg(test)]
+pub mod judging;
 #[cfg(test)]
 pub mod testing;
 #[cfg(test)]

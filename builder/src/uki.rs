@@ -93,6 +93,21 @@ impl Headers {
     }
 }
 
+/// The sections of a PE32+ image: their names, and where in the file they lie.
+#[must_use]
+pub fn sections(pe: &[u8]) -> Option<Vec<(String, std::ops::Range<usize>)>> {
+    let headers = Headers::parse(pe)?;
+    let section = |number: usize| {
+        let at = headers.sections_at + number * SECTION_BYTES;
+        let name = pe.get(at..at + 8)?.split(|byte| *byte == 0).next().unwrap_or_default();
+        let (len, start) = (u32_at(pe, at + 16)? as usize, u32_at(pe, at + 20)? as usize);
+        let range = start..start.checked_add(len)?;
+        pe.get(range.clone())?;
+        Some((String::from_utf8_lossy(name).into_owned(), range))
+    };
+    (0..headers.sections).map(section).collect()
+}
+
 /// The UKI: the stub with the parts appended as sections.
 pub fn assemble(stub: &[u8], parts: &UkiParts<'_>) -> Result<Vec<u8>, BadStub> {
     let headers = Headers::parse(stub).ok_or(BadStub("it is not a PE32+ image"))?;

@@ -65,6 +65,16 @@ impl Unfinished {
         Self::make(path, |path| fs::create_dir(path).and_then(|()| File::open(path)))
     }
 
+    /// A new, empty folder in `parent`, of a name of its own.
+    pub fn scratch(parent: &Path) -> io::Result<Self> {
+        let made = tempfile::Builder::new()
+            .prefix(".slipway-")
+            // it removes itself
+            .disable_cleanup(true)
+            .make_in(parent, |path| Self::folder(path.to_owned()))?;
+        Ok(made.into_parts().0)
+    }
+
     fn make(path: PathBuf, make: impl Fn(&Path) -> io::Result<File>) -> io::Result<Self> {
         loop {
             let mut open = open();
@@ -118,8 +128,13 @@ impl Drop for Unfinished {
 /// Removes `path` if whoever made it is gone. Failing to is no reason not to
 /// work.
 pub fn remove_abandoned(path: &Path) {
-    if File::open(path).is_ok_and(|file| file.try_lock().is_ok()) {
-        let _ = remove(path);
+    if !File::open(path).is_ok_and(|file| file.try_lock().is_ok()) {
+        return;
+    }
+    let denied = remove(path).is_err_and(|e| e.kind() == io::ErrorKind::PermissionDenied);
+    // Files of install scripts may belong to the user's sub-ids.
+    if let (true, Ok(program)) = (denied, std::env::current_exe()) {
+        let _ = crate::sandbox::remove_left(path, &program);
     }
 }
 

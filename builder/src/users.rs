@@ -17,7 +17,7 @@ pub use sysusers::SysusersError;
 /// Highest number that is given to a system user or group.
 pub const SYSTEM_MAX: u32 = 999;
 /// `SYS_UID_MIN` of shadow-utils without a `login.defs` of its own.
-const SYSTEM_MIN: u32 = 100;
+const SYSTEM_MIN: u32 = 101;
 /// No account file comes near this.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
@@ -171,6 +171,35 @@ impl Accounts {
         number(&self.group, name).or_else(|| (name == "root").then_some(0))
     }
 
+    /// Makes a user a member of a group, the last one, as shadow-utils do.
+    pub fn join(&mut self, user: &str, group: &str) {
+        for table in [&mut self.group, &mut self.gshadow] {
+            let entry = table.lines.iter_mut().find(|fields| fields[0] == group);
+            let Some(list) = entry.and_then(|fields| fields.get_mut(3)) else { continue };
+            if list.is_empty() {
+                list.push_str(user);
+            } else if list.split(',').all(|name| name != user) {
+                list.push(',');
+                list.push_str(user);
+            }
+        }
+    }
+
+    /// Whether every password is in the shadow file of users, or of groups, so
+    /// that `pwconv` or `grpconv` has nothing to do.
+    #[must_use]
+    pub fn is_shadowed(&self, group: bool) -> bool {
+        let (table, shadow) = match group {
+            true => (&self.group, &self.gshadow),
+            false => (&self.passwd, &self.shadow),
+        };
+        let named = |fields: &&Vec<String>| fields.len() > 1;
+        let entries = table.lines.iter().filter(named);
+        let same = |shadow: &Vec<String>| table.find(&shadow[0]).is_some();
+        entries.clone().all(|entry| entry[1] == "x" && shadow.find(&entry[0]).is_some())
+            && shadow.lines.iter().filter(named).all(same)
+    }
+
     /// Name of the user with a number.
     fn user_of(&self, uid: u32) -> Option<&str> {
         name_of(&self.passwd, uid)
@@ -181,7 +210,7 @@ impl Accounts {
         name_of(&self.group, gid)
     }
 
-    /// Adds members to a group, in both files.
+    /// Adds members to a group, in both files, which systemd then sorts.
     fn add_members(&mut self, group: &str, members: &[String]) {
         for table in [&mut self.group, &mut self.gshadow] {
             let entry = table.lines.iter_mut().find(|fields| fields[0] == group);

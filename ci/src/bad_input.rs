@@ -12,6 +12,7 @@ mod packages;
 mod place;
 mod recipes;
 mod storage;
+mod supply;
 
 use anyhow::Result;
 
@@ -20,11 +21,16 @@ use crate::images::Workshop;
 use place::Base;
 
 /// The long ones first.
-fn all_cases<'w>() -> [Case<Base<'w>>; 19] {
+fn all_cases<'w>() -> [Case<Base<'w>>; 24] {
     [
         ("a build that is interrupted", interruptions::interrupted),
         ("a build that is killed", interruptions::killed),
         ("two builds at once", interruptions::two_at_once),
+        ("a build that has no network", supply::without_network),
+        ("an image that somebody builds again", supply::rebuilt),
+        ("an image with a changed byte", supply::changed_image),
+        ("a store that is damaged", supply::damaged_store),
+        ("a store that is emptied", supply::collected_store),
         ("a full disk", storage::full_disk),
         ("a read-only output folder", storage::read_only_output),
         ("packages made to do harm", hostile::refused),

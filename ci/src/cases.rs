@@ -12,6 +12,12 @@ const AT_ONCE: usize = 2;
 /// A case: its name, and what it does with the context all cases share.
 pub type Case<C> = (&'static str, fn(&C) -> Result<()>);
 
+/// Whether the name of one of `cases` contains `only`.
+#[must_use]
+pub fn any<C>(cases: &[Case<C>], only: Option<&str>) -> bool {
+    cases.iter().any(|(name, _)| only.is_none_or(|only| name.contains(only)))
+}
+
 /// Runs those of `cases` whose name contains `only`, two at a time, begun in
 /// their order. Fails if one does, or if there was none.
 pub fn run<C: Sync>(kind: &str, cases: &[Case<C>], only: Option<&str>, context: &C) -> Result<()> {

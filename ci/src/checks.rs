@@ -8,11 +8,17 @@ use anyhow::{Context, Result, bail};
 
 use crate::images::Workshop;
 use crate::{
-    bad_input, demo, fuzz, image_judges, judge, proof, setup, tools, tree_judge, tuf_judge,
+    bad_input, cases, demo, format_boots, fuzz, image_judges, judge, mariner, proof, setup,
+    solve_judge, synthetic, tools, tree_judge, tuf_judge,
 };
 
 /// How long all parsers together are given changed inputs.
 const FUZZING: Duration = Duration::from_secs(40);
+
+/// In the selection that everything for this machine is built in, so that no
+/// dependency is built twice.
+pub(crate) const UNIT_TESTS: [&str; 6] =
+    ["test", "--release", "--quiet", "--workspace", "--features", "slipway-formats/bundle"];
 
 /// What to run.
 #[derive(Default)]
@@ -52,7 +58,14 @@ pub fn run(top: &Path, selection: &Selection) -> Result<()> {
     if selection.boots.is_none() {
         of_what_is_made(&workshop, selection)?;
     }
-    selection.stage("boots", || proof::run(&workshop, selection.boots.as_deref()))?;
+    let only = selection.boots.as_deref();
+    let formats = cases::any(&format_boots::all_cases(), only);
+    if formats {
+        selection.stage("every format boots", || format_boots::run(&workshop, only))?;
+    }
+    if !formats || only.is_none_or(proof::has) {
+        selection.stage("boots", || proof::run(&workshop, only))?;
+    }
     println!("all checks: {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
 }
@@ -63,30 +76,55 @@ fn of_the_code(top: &Path, selection: &Selection) -> Result<()> {
     selection.stage("building", || tools::build(top).map(drop))?;
     let fuzzing = fuzz::Selection { time: FUZZING, target: None, seed: 1 };
     selection.stage("changed inputs", || fuzz::run(top, &fuzzing))?;
-    selection.stage("unit tests", || {
-        let test = ["test", "--release", "--quiet", "--workspace"];
-        cargo(top, &[&test[..], &["--features", "slipway-formats/bundle"]].concat())
-    })
+    selection.stage("unit tests", || cargo(top, &UNIT_TESTS))
 }
 
 fn of_what_is_made(workshop: &Workshop, selection: &Selection) -> Result<()> {
     let repository = workshop.top.join("out/repository").canonicalize()?;
     selection.stage("rpm and dnf judge the repository", || judge::judge_demo(&repository))?;
-    selection
-        .stage("the tree is the one dnf makes", || dnf_comparison(&workshop.top, &repository))?;
+    selection.stage("dnf judges what is chosen", || {
+        solve_judge::judge(&workshop.programs.slipway, &repository, solve_judge::SEEDS)
+    })?;
+    selection.stage("the trees are those that dnf and rpm make", || {
+        comparisons(&workshop.top, &repository)
+    })?;
     selection.stage("the image is the tree dnf makes", || tree_judge::judge(workshop))?;
+    selection.stage("rpm judges the package database", || {
+        package_databases(&workshop.top, &repository)
+    })?;
+    selection.stage("a real CBL-Mariner image judges", || {
+        mariner::judge(&workshop.top, &workshop.programs.slipway, &mariner::data(&workshop.top))
+    })?;
     selection
         .stage("others judge the image", || image_judges::judge(workshop, &workshop.demo()?))?;
     selection.stage("python-tuf judges the trust root", || tuf_judge::judge(workshop))?;
     selection.stage("bad input", || bad_input::run(workshop))
 }
 
-/// Composes the whole repository and compares the tree with dnf's, path by
-/// path. dnf needs root for owners.
-fn dnf_comparison(top: &Path, repository: &Path) -> Result<()> {
-    let test = ["test", "--release", "--quiet", "-p", "slipway", "--lib", "--", "--ignored"];
-    let mut command = cargo_command(top, &[&test[..], &["repository_tests"]].concat());
-    succeed(command.env("SLIPWAY_DEMO_REPOSITORY", repository))
+/// Composes the whole repository and the synthetic packages, and compares the
+/// trees path by path with what dnf and rpm make, which need root for owners.
+fn comparisons(top: &Path, repository: &Path) -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let synthetic = scratch.path().join("synthetic");
+    synthetic::write(&synthetic)?;
+    let mut command = cargo_command(top, &[&UNIT_TESTS[..], &["--lib", "--"]].concat());
+    command.args(["--ignored", "compose::"]);
+    command.env("SLIPWAY_DEMO_REPOSITORY", repository);
+    succeed(command.env("SLIPWAY_SYNTHETIC_REPOSITORY", synthetic))
+}
+
+/// Compares our package database with rpm's, row by row: of the demo, and of
+/// packages that no distribution has together.
+fn package_databases(top: &Path, repository: &Path) -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let synthetic = scratch.path().join("synthetic");
+    synthetic::write(&synthetic)?;
+    for packages in [repository, &synthetic] {
+        let mut command = cargo_command(top, &[&UNIT_TESTS[..], &["--lib", "--"]].concat());
+        command.args(["--ignored", "rpmdb::repository_tests"]);
+        succeed(command.env("SLIPWAY_DEMO_REPOSITORY", packages))?;
+    }
+    Ok(())
 }
 
 fn lints(top: &Path) -> Result<()> {

@@ -62,6 +62,9 @@ pub struct Adjustment {
     pub modes: BTreeMap<String, Mode>,
     /// Files Debian makes when the package is configured: path to text.
     pub files: BTreeMap<String, String>,
+    /// Files Debian makes then that list the package's own: path to the folder
+    /// that listed paths are below, and relative to.
+    pub lists: BTreeMap<String, String>,
     /// Links Debian makes then, such as the alternatives: path to target.
     pub links: BTreeMap<String, String>,
 }
@@ -202,6 +205,14 @@ impl Adjustment {
         package.scripts.pre = self.pre.as_ref().map(|text| Script::shell(text.trim_start()));
         package.triggers.extend(self.triggers.clone());
         package.files.extend(self.files.iter().map(|(path, text)| made_file(path, text)));
+        for (path, folder) in &self.lists {
+            let below =
+                package.files.iter().filter(|file| matches!(file.content, Content::Regular(_)));
+            let names = below.filter_map(|file| file.path.strip_prefix(folder)?.strip_prefix('/'));
+            let mut names: Vec<String> = names.map(|name| format!("{name}\n")).collect();
+            names.sort();
+            package.files.push(made_file(path, &names.concat()));
+        }
         package.files.extend(self.links.iter().map(|(path, target)| made_link(path, target)));
         for (path, text) in &self.capabilities {
             find(package, path)?.capabilities = Some(text.clone());

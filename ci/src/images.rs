@@ -57,9 +57,11 @@ impl Workshop {
         command
     }
 
-    /// Locks a recipe.
+    /// Locks a recipe. An earlier run may have left a lock with other scripts,
+    /// which nobody is here to read.
     pub fn lock(&self, recipe: &Path, lock: &Path) -> Result<()> {
-        output(self.slipway("lock").arg(recipe).arg("--lock").arg(lock)).map(drop)
+        let mut command = self.slipway("lock");
+        output(command.arg(recipe).args(["--accept", "all"]).arg("--lock").arg(lock)).map(drop)
     }
 
     /// Locks and builds a recipe.

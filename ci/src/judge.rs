@@ -61,6 +61,19 @@ const COMPLAINTS: [&str; 4] =
 /// signatures of packages and metadata required. A scriptlet that fails, or an
 /// owner that does not exist, is an error here. Needs the rights of root.
 pub fn install_with_dnf(repository: &Path, names: &[String], root: &Path) -> Result<()> {
+    let said = dnf_install(repository, names, root, &[])?;
+    let complaint = said.lines().find(|line| COMPLAINTS.iter().any(|word| line.contains(word)));
+    complaint.map_or(Ok(()), |line| bail!("dnf installs it, but: {line}"))
+}
+
+/// The same for packages whose programs are no programs: no scriptlet is run.
+/// The package database is where rpm has it, not where Debian's rpm does.
+pub fn install_without_scripts(repository: &Path, names: &[String], root: &Path) -> Result<()> {
+    dnf_install(repository, names, root, &["--setopt=tsflags=noscripts,notriggers"]).map(drop)
+}
+
+/// Gives what dnf said.
+fn dnf_install(repository: &Path, names: &[String], root: &Path, more: &[&str]) -> Result<String> {
     let scratch = tempfile::tempdir().context("cannot make a scratch folder")?;
     let repository = repository.canonicalize()?;
     let url = format!("file://{}", repository.display());
@@ -85,10 +98,13 @@ pub fn install_with_dnf(repository: &Path, names: &[String], root: &Path) -> Res
         "--releasever=3.0".into(),
     ];
     let mut dnf = Command::new("dnf");
-    dnf.arg("-y").args(settings).arg("install").args(names);
-    let said = output_and_errors(&mut dnf)?;
-    let complaint = said.lines().find(|line| COMPLAINTS.iter().any(|word| line.contains(word)));
-    complaint.map_or(Ok(()), |line| bail!("dnf installs it, but: {line}"))
+    if !more.is_empty() {
+        // Debian's rpm has its database in the home folder unless told otherwise.
+        fs::write(scratch.path().join(".rpmmacros"), "%_dbpath /var/lib/rpm\n")?;
+        dnf.env("HOME", scratch.path());
+    }
+    dnf.arg("-y").args(settings).args(more).arg("install").args(names);
+    output_and_errors(&mut dnf)
 }
 
 /// The names of all packages, as rpm reads them.

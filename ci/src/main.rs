@@ -50,6 +50,15 @@ enum Chore {
         #[command(subcommand)]
         what: Measured,
     },
+    /// Compare what `slipway lock` chooses with what dnf would install
+    JudgeSolver {
+        /// How many generated repositories
+        #[arg(long, default_value_t = ci::solve_judge::SEEDS)]
+        seeds: u64,
+        /// The slipway to judge, instead of building one
+        #[arg(long, value_name = "PATH")]
+        slipway: Option<PathBuf>,
+    },
     /// Install what the project needs on Debian 12 (needs root when something is missing)
     Setup,
     /// Make the demo repository, or find it in the cache; prints its path last
@@ -63,6 +72,15 @@ enum Chore {
         /// Look for newer Debian packages first
         #[arg(long)]
         refresh: bool,
+    },
+    /// Judge the builder by the packages of a real CBL-Mariner image (needs root)
+    Mariner {
+        /// Folder of its package database
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+        /// The builder; built first if not given
+        #[arg(long, value_name = "FILE")]
+        slipway: Option<PathBuf>,
     },
     /// Make small RPMs for unit tests, good and bad, as signed repositories in DIR
     Synthetic {
@@ -80,6 +98,15 @@ enum Measured {
         /// How often each is run
         #[arg(long, default_value_t = 3)]
         runs: usize,
+    },
+    /// Time of choosing packages, beside dnf; also written to out/bench-lock.md
+    Lock {
+        /// How often each is run
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+        /// The slipway to measure, instead of building one
+        #[arg(long, value_name = "PATH")]
+        slipway: Option<PathBuf>,
     },
 }
 
@@ -107,8 +134,15 @@ fn run(chore: Chore) -> Result<()> {
             let time = std::time::Duration::from_secs(seconds);
             ci::fuzz::run(&top()?, &ci::fuzz::Selection { time, target, seed })
         }
+        Chore::Bench { what: Measured::Lock { runs, slipway } } => {
+            let (slipway, demo) = (built(slipway)?, ci::repository::demo_repository(false)?);
+            let report = top()?.join("out/bench-lock.md");
+            ci::bench_lock::lock(&slipway, &demo.path, runs, &report)
+        }
+        Chore::JudgeSolver { seeds, slipway } => judge_solver(seeds, slipway),
         Chore::Setup => setup::set_up(),
         Chore::Synthetic { out } => synthetic::write(&out),
+        Chore::Mariner { data, slipway } => mariner(data, slipway),
         Chore::Repository { out, judge, refresh } => repository(out, judge, refresh),
     }
 }
@@ -117,6 +151,30 @@ fn run(chore: Chore) -> Result<()> {
 fn top() -> Result<PathBuf> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     top.canonicalize().context("the project has moved since this program was built")
+}
+
+/// The program to use: the one that is named, or one built now.
+fn built(slipway: Option<PathBuf>) -> Result<PathBuf> {
+    match slipway {
+        Some(path) => Ok(path),
+        None => Ok(ci::tools::build(&top()?)?.slipway),
+    }
+}
+
+fn judge_solver(seeds: u64, slipway: Option<PathBuf>) -> Result<()> {
+    let slipway = built(slipway)?;
+    let demo = ci::repository::demo_repository(false)?;
+    ci::solve_judge::judge(&slipway, &demo.path, seeds)
+}
+
+fn mariner(data: Option<PathBuf>, slipway: Option<PathBuf>) -> Result<()> {
+    let top = top()?;
+    let data = data.unwrap_or_else(|| ci::mariner::data(&top));
+    let slipway = match slipway {
+        Some(slipway) => slipway,
+        None => ci::tools::build(&top)?.slipway,
+    };
+    ci::mariner::judge(&top, &slipway, &data)
 }
 
 fn repository(out: Option<PathBuf>, judge: bool, refresh: bool) -> Result<()> {

@@ -14,6 +14,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use rpm::{Dependency, Package};
 
+use crate::checks::UNIT_TESTS;
 use crate::demo_list::MADE_TIME;
 use crate::judge;
 use crate::metadata::{ListedPackage, PUBLIC_KEY_NAME, write_repodata};
@@ -69,7 +70,19 @@ pub fn judge(top: &Path, slipway: &Path, data: &Path) -> Result<()> {
     let listed = listed(&root)?;
     same_set(&listed, &all).context("what dnf installs is not what the image has")?;
     same_set(&self::listed(&folder)?, &all).context("the rebuilt are not what the image has")?;
-    println!("slipway and dnf: the {} leaves need exactly the image's packages", leaves.len());
+    println!("slipway and dnf: {} need exactly the image's packages", leaves.join(" and "));
+    compose(top, &repository, data)
+}
+
+/// Composes the packages and compares the package database with the real one,
+/// in a test of the builder's, built as this program was.
+fn compose(top: &Path, repository: &Path, data: &Path) -> Result<()> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let profile = |word: &&&str| !cfg!(debug_assertions) || **word != "--release";
+    command.args(UNIT_TESTS.iter().filter(profile)).current_dir(top);
+    command.args(["--lib", "--", "--ignored", "--nocapture", "rpmdb::mariner_tests"]);
+    command.env("SLIPWAY_MARINER_REPOSITORY", repository).env("SLIPWAY_MARINER_DATA", data);
+    ensure!(command.status()?.success(), "the rebuilt packages are not composed as they should be");
     Ok(())
 }
 
@@ -101,7 +114,9 @@ fn same_set(found: &BTreeSet<String>, expected: &BTreeSet<String>) -> Result<()>
 fn listed(root: &Path) -> Result<BTreeSet<String>> {
     let query = ["--define", "_dbpath /var/lib/rpm", "-qa", "--queryformat", "%{NEVRA}\n"];
     let text = output(Command::new("rpm").arg("--root").arg(root).args(query))?;
-    Ok(text.lines().map(str::to_string).collect())
+    // dnf enters the key it checked with; the image's own tool did not.
+    let packages = text.lines().filter(|line| !line.starts_with("gpg-pubkey-"));
+    Ok(packages.map(str::to_string).collect())
 }
 
 fn write_repository(top: &Path, packages: Vec<Package>, key: &SigningKey) -> Result<()> {
@@ -134,7 +149,9 @@ fn lock(folder: &Path, slipway: &Path, leaves: &[String]) -> Result<BTreeSet<Str
         fs::write(tools.join(tool), tool)?;
     }
     let repositories = ["repository", "stub"].map(|id| {
-        format!("[[repository]]\nid = \"{id}\"\nurl = \"{id}\"\nkeys = [\"{id}/{PUBLIC_KEY_NAME}\"]\n")
+        format!(
+            "[[repository]]\nid = \"{id}\"\nurl = \"{id}\"\nkeys = [\"{id}/{PUBLIC_KEY_NAME}\"]\n"
+        )
     });
     let text = format!(
         "schema = 1\nname = \"mariner\"\nversion = \"2.0\"\n{}[packages]\ninstall = {leaves:?}\n\
@@ -148,9 +165,27 @@ fn lock(folder: &Path, slipway: &Path, leaves: &[String]) -> Result<BTreeSet<Str
     command.arg("lock").arg(&recipe).arg("--lock").arg(&lock).arg("--tools").arg(&tools);
     output(command.arg("--store").arg(folder.join("store")))?;
     let lock: toml::Table = toml::from_str(&fs::read_to_string(&lock)?)?;
+    classified(&lock)?;
     let packages = lock.get("package").and_then(toml::Value::as_array);
     packages.context("the lock has no packages")?.iter().map(locked_nevra).collect()
 }
+
+/// Every scriptlet is listed with what carries it out.
+fn classified(lock: &toml::Table) -> Result<()> {
+    let scriptlets = lock.get("scriptlet").and_then(toml::Value::as_array);
+    let mut classes: BTreeMap<&str, usize> = BTreeMap::new();
+    let scriptlets = scriptlets.filter(|listed| !listed.is_empty());
+    for scriptlet in scriptlets.context("the lock lists no scriptlets")? {
+        let handled = scriptlet.get("handled").and_then(toml::Value::as_str);
+        let handled = handled.filter(|handled| HANDLED.contains(handled));
+        *classes.entry(handled.context("a scriptlet is not classified")?).or_default() += 1;
+    }
+    println!("scriptlets in the lock, by what carries them out: {classes:?}");
+    Ok(())
+}
+
+/// What the lock can say of a scriptlet.
+const HANDLED: [&str; 3] = ["native", "lua", "sandbox"];
 
 fn locked_nevra(package: &toml::Value) -> Result<String> {
     let text = |key: &str| package.get(key).and_then(toml::Value::as_str).context("a text");
@@ -158,7 +193,13 @@ fn locked_nevra(package: &toml::Value) -> Result<String> {
         Some(epoch) if epoch > 0 => format!("{epoch}:"),
         _ => String::new(),
     };
-    Ok(format!("{}-{epoch}{}-{}.{}", text("name")?, text("version")?, text("release")?, text("arch")?))
+    Ok(format!(
+        "{}-{epoch}{}-{}.{}",
+        text("name")?,
+        text("version")?,
+        text("release")?,
+        text("arch")?
+    ))
 }
 
 /// The packages that no other one needs, and of each circle that only needs

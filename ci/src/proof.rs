@@ -352,6 +352,12 @@ fn digest(disk: &Path) -> Result<String> {
     output(Command::new("sha256sum").arg(disk))
 }
 
+/// Whether the name of one of the cases contains `text`.
+#[must_use]
+pub fn has(text: &str) -> bool {
+    cases::any(&all_cases(), Some(text))
+}
+
 /// Builds the images and runs the cases whose name contains `only`.
 pub fn run(workshop: &Workshop, only: Option<&str>) -> Result<()> {
     let began = Instant::now();

@@ -44,8 +44,12 @@ pub enum Role {
     Plain,
     /// `%config(noreplace)`.
     Config,
+    /// `%config`.
+    ReplacedConfig,
     /// `%doc`.
     Doc,
+    /// `%license`.
+    License,
 }
 
 /// One path of a package.
@@ -67,6 +71,10 @@ pub struct PackageFile {
     pub role: Role,
     /// File capabilities as `cap_to_text` writes them.
     pub capabilities: Option<String>,
+    /// `%lang`: the language it is for.
+    pub language: Option<String>,
+    /// 1 for an elf32 file, 2 for an elf64 one; else 0.
+    pub color: u32,
 }
 
 impl PackageFile {
@@ -86,6 +94,8 @@ impl PackageFile {
             mtime,
             role: Role::Plain,
             capabilities: None,
+            language: None,
+            color: 0,
         }
     }
 
@@ -98,8 +108,13 @@ impl PackageFile {
         options = match self.role {
             Role::Plain => options,
             Role::Config => options.config().noreplace(),
+            Role::ReplacedConfig => options.config(),
             Role::Doc => options.doc(),
+            Role::License => options.license(),
         };
+        if let Some(language) = &self.language {
+            options = options.language(language);
+        }
         match &self.capabilities {
             Some(text) => Ok(options.caps(text)?),
             None => Ok(options),
@@ -161,9 +176,37 @@ impl Script {
     }
 }
 
-/// The four ordinary scriptlets.
+/// What a trigger waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TriggerKind {
+    /// `%triggerprein`: a package that is about to be installed.
+    PreIn,
+    /// `%triggerin`: a package.
+    In,
+    /// `%filetriggerin`: files below a path, with a priority.
+    File(u32),
+    /// `%transfiletriggerin`: the same, once for all packages.
+    TransactionFile(u32),
+}
+
+/// A trigger: what it waits for, and what it runs.
+#[derive(Clone, Debug)]
+pub struct Trigger {
+    /// What kind of thing it waits for.
+    pub kind: TriggerKind,
+    /// Package name or path.
+    pub on: String,
+    /// The script.
+    pub script: Script,
+}
+
+/// The ordinary scriptlets.
 #[derive(Clone, Debug, Default)]
 pub struct Scripts {
+    /// `%pretrans`.
+    pub pretrans: Option<Script>,
+    /// `%posttrans`.
+    pub posttrans: Option<Script>,
     /// `%pre`.
     pub pre: Option<Script>,
     /// `%post`.
@@ -211,6 +254,8 @@ pub struct RpmPackage {
     pub scripts: Scripts,
     /// `%transfiletriggerin`: path prefix and shell text.
     pub triggers: Vec<(String, String)>,
+    /// Triggers of every kind.
+    pub more_triggers: Vec<Trigger>,
     /// Payload compression.
     pub compression: CompressionWithLevel,
 }
@@ -236,6 +281,7 @@ impl RpmPackage {
             files: Vec::new(),
             scripts: Scripts::default(),
             triggers: Vec::new(),
+            more_triggers: Vec::new(),
             compression: CompressionWithLevel::Zstd(3),
         }
     }
@@ -276,14 +322,15 @@ impl RpmPackage {
         if !self.description.is_empty() {
             builder.description(&self.description);
         }
-        let no_body = self.scripts.tags_without_body();
+        let corrections = Corrections::of(&self);
         add_dependencies(&mut builder, &self);
         add_scripts(&mut builder, &self.scripts, &self.triggers);
+        add_triggers(&mut builder, &self.more_triggers);
         for file in self.files {
             let path = file.path.clone();
             file.add_to(&mut builder).with_context(|| format!("path {path}"))?;
         }
-        like_rpmbuild(builder.build()?, &no_body)
+        like_rpmbuild(builder.build()?, &corrections)
     }
 }
 
@@ -309,6 +356,12 @@ fn add_dependencies(builder: &mut PackageBuilder, package: &RpmPackage) {
 }
 
 fn add_scripts(builder: &mut PackageBuilder, scripts: &Scripts, triggers: &[(String, String)]) {
+    if let Some(script) = &scripts.pretrans {
+        builder.pre_trans_script(script.scriptlet());
+    }
+    if let Some(script) = &scripts.posttrans {
+        builder.post_trans_script(script.scriptlet());
+    }
     if let Some(script) = &scripts.pre {
         builder.pre_install_script(script.scriptlet());
     }
@@ -326,10 +379,90 @@ fn add_scripts(builder: &mut PackageBuilder, scripts: &Scripts, triggers: &[(Str
     }
 }
 
+fn add_triggers(builder: &mut PackageBuilder, triggers: &[Trigger]) {
+    for Trigger { kind, on, script } in triggers {
+        let script = script.scriptlet();
+        match kind {
+            TriggerKind::PreIn => builder.trigger_prein(on, None, script),
+            TriggerKind::In => builder.trigger_in(on, None, script),
+            TriggerKind::File(_) => builder.file_trigger_in(on, None, script),
+            TriggerKind::TransactionFile(_) => builder.trans_file_trigger_in(on, None, script),
+        };
+    }
+}
+
+/// What the crate's header lacks or has too much of.
+struct Corrections {
+    bodyless: Vec<IndexTag>,
+    colors: BTreeMap<String, u32>,
+    /// Priorities of file triggers and of those of transactions.
+    priorities: [Vec<u32>; 2],
+}
+
+impl Corrections {
+    fn of(package: &RpmPackage) -> Self {
+        let colored = package.files.iter().filter(|file| file.color != 0);
+        let of = |wanted: fn(TriggerKind) -> Option<u32>| {
+            package.more_triggers.iter().filter_map(|one| wanted(one.kind)).collect::<Vec<u32>>()
+        };
+        // Those without a priority come first, with rpm's default.
+        let mut transaction = vec![DEFAULT_PRIORITY; package.triggers.len()];
+        transaction.extend(of(|kind| match kind {
+            TriggerKind::TransactionFile(priority) => Some(priority),
+            _ => None,
+        }));
+        let file = of(|kind| match kind {
+            TriggerKind::File(priority) => Some(priority),
+            _ => None,
+        });
+        Self {
+            bodyless: package.scripts.tags_without_body(),
+            colors: colored.map(|file| (file.path.clone(), file.color)).collect(),
+            priorities: [file, transaction],
+        }
+    }
+
+    fn apply(&self, entries: &mut BTreeMap<u32, IndexData>) {
+        let tags =
+            [IndexTag::RPMTAG_FILETRIGGERPRIORITIES, IndexTag::RPMTAG_TRANSFILETRIGGERPRIORITIES];
+        for (tag, priorities) in tags.into_iter().zip(&self.priorities) {
+            if let Some(entry) = entries.get_mut(&(tag as u32)) {
+                *entry = IndexData::Int32(priorities.clone());
+            }
+        }
+        let get = |tag: IndexTag| entries.get(&(tag as u32));
+        let (
+            Some(IndexData::StringArray(names)),
+            Some(IndexData::StringArray(folders)),
+            Some(IndexData::Int32(index)),
+        ) = (
+            get(IndexTag::RPMTAG_BASENAMES),
+            get(IndexTag::RPMTAG_DIRNAMES),
+            get(IndexTag::RPMTAG_DIRINDEXES),
+        )
+        else {
+            return;
+        };
+        let color = |(name, index): (&String, &u32)| {
+            let folder = folders.get(*index as usize).map_or("", String::as_str);
+            self.colors.get(&format!("{folder}{name}")).copied().unwrap_or(0)
+        };
+        let colors = names.iter().zip(index).map(color).collect();
+        if !self.colors.is_empty() {
+            entries.insert(IndexTag::RPMTAG_FILECOLORS as u32, IndexData::Int32(colors));
+        }
+    }
+}
+
+/// `RPMTRIGGER_DEFAULT_PRIORITY`.
+const DEFAULT_PRIORITY: u32 = 1_000_000;
+
 impl Scripts {
     /// The header tags of scripts that have a program but no text.
     fn tags_without_body(&self) -> Vec<IndexTag> {
         let all = [
+            (&self.pretrans, IndexTag::RPMTAG_PRETRANS),
+            (&self.posttrans, IndexTag::RPMTAG_POSTTRANS),
             (&self.pre, IndexTag::RPMTAG_PREIN),
             (&self.post, IndexTag::RPMTAG_POSTIN),
             (&self.preun, IndexTag::RPMTAG_PREUN),
@@ -348,12 +481,13 @@ impl Scripts {
 /// - The crate recommends `user(NAME)` and `group(NAME)` of every file's owner.
 ///   rpm orders by recommendations too, and a systemd that provides groups would
 ///   make one circle of the whole set.
-fn like_rpmbuild(mut package: Package, bodyless: &[IndexTag]) -> Result<Package> {
+fn like_rpmbuild(mut package: Package, corrections: &Corrections) -> Result<Package> {
     let entries = package.metadata.header.get_all_entries()?;
     let mut entries: BTreeMap<u32, IndexData> = entries.into_iter().collect();
-    for tag in bodyless {
+    for tag in &corrections.bodyless {
         entries.remove(&(*tag as u32));
     }
+    corrections.apply(&mut entries);
     drop_owner_wishes(&mut entries);
     replace_header(&mut package, entries)?;
     Ok(package)

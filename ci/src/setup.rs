@@ -11,7 +11,7 @@ use crate::apt::backports_source;
 use crate::process;
 
 /// From Debian 12 itself.
-const PACKAGES: [&str; 20] = [
+const PACKAGES: &[&str] = &[
     "busybox-static",
     "cpio",
     "createrepo-c",
@@ -22,14 +22,21 @@ const PACKAGES: [&str; 20] = [
     "erofs-utils",
     "gdisk",
     "jq",
+    "libcap2-bin",
     "mtools",
     "musl-tools",
     "openssl",
     "ovmf",
+    "python3-dnf",
     "python3-venv",
     "rpm",
+    "skopeo",
+    "sqlite3",
+    "squashfs-tools",
     "systemd-boot-efi",
     "time",
+    "uidmap",
+    "umoci",
     "xz-utils",
     "zstd",
 ];
@@ -50,7 +57,7 @@ pub fn set_up() -> Result<()> {
     let missing = |names: &[&'static str]| -> Vec<&'static str> {
         names.iter().copied().filter(|name| !installed.iter().any(|i| i == name)).collect()
     };
-    let (plain, backported) = (missing(&PACKAGES), missing(&BACKPORTED));
+    let (plain, backported) = (missing(PACKAGES), missing(&BACKPORTED));
     let complete = plain.is_empty() && backported.is_empty();
     if !complete {
         install(&plain, &backported)?;

@@ -15,6 +15,8 @@ use crate::metadata::{ListedPackage, PUBLIC_KEY_NAME, write_repodata};
 use crate::pgp_key::SigningKey;
 use crate::rpm_package::{Content, PackageFile, Role, RpmPackage, Script, file_name};
 
+mod transaction;
+
 /// Writes the repositories to `folder`, replacing what an earlier run wrote.
 pub fn write(folder: &Path) -> Result<()> {
     let occupied = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
@@ -92,7 +94,9 @@ pub(crate) fn store(package: &Package, bytes: &[u8], top: &Path) -> Result<Liste
 }
 
 fn good_packages() -> Vec<RpmPackage> {
-    [programs(), dependencies(), versions(), files(), scripts(), relations(), payloads()].concat()
+    let composing = transaction::packages();
+    [programs(), dependencies(), versions(), files(), scripts(), relations(), payloads(), composing]
+        .concat()
 }
 
 fn package(name: &str) -> RpmPackage {

@@ -3,7 +3,7 @@
 //! mode, owner, link, device, attributes and bytes. What differs on purpose is
 //! listed here with its reason, and nothing else may.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -39,7 +39,7 @@ const fn only(side: Side, path: &'static str, why: &'static str) -> Intended {
     Intended { side, path, why }
 }
 
-const INTENDED: [Intended; 36] = [
+const INTENDED: &[Intended] = &[
     only(Side::Ours, "/etc/hostname", "written by the recipe"),
     only(Side::Ours, "/usr/lib/slipway/**", "the agent and its settings"),
     only(Side::Ours, "/usr/lib/slipway", "the agent and its settings"),
@@ -83,6 +83,8 @@ const INTENDED: [Intended; 36] = [
     only(Side::Both, "/var/lib/rpm/**", "the database is judged by rpm itself"),
     only(Side::Dnf, "/var/lib/rpm", "the database is judged by rpm itself"),
     only(Side::Ours, "/var/lib/rpm", "the database is judged by rpm itself"),
+    only(Side::Ours, "/usr/lib/sysimage/**", "the database is with the root, to change with it"),
+    only(Side::Ours, "/usr/lib/sysimage", "the database is with the root, to change with it"),
     only(Side::Dnf, "/etc/.pwd.lock", "a lock nobody holds"),
     // shadow keeps the file as it was before its last change
     only(Side::Dnf, "/etc/passwd-", "a back-up nobody restores"),
@@ -92,7 +94,7 @@ const INTENDED: [Intended; 36] = [
 ];
 
 /// Files whose text may differ although it means the same.
-const SAME_MEANING: [(&str, &str); 3] = [
+const SAME_MEANING: &[(&str, &str)] = &[
     ("/etc/ld.so.cache", "it names the tool that wrote it"),
     ("/usr/lib/modules/", "depmod orders modules.symbols by a hash table"),
     ("/etc/shadow", "the day of the last change is the day of the build"),
@@ -132,6 +134,23 @@ pub fn judge(workshop: &Workshop) -> Result<()> {
         );
     }
     explain(&meant);
+    same_packages(&mounted.at, &root)
+}
+
+/// rpm lists the same in the image, which it cannot write to, as in dnf's root:
+/// there, it looks where dnf's rpm has its database.
+fn same_packages(image: &Path, root: &Path) -> Result<()> {
+    let list = |root: &Path, options: &[&str]| -> Result<BTreeSet<String>> {
+        let mut rpm = Command::new("rpm");
+        let text = output(rpm.arg("--root").arg(root).args(options).arg("-qa"))?;
+        // dnf enters the key it checked with; an image has no use for it.
+        let packages = text.lines().filter(|line| !line.starts_with("gpg-pubkey-"));
+        Ok(packages.map(str::to_owned).collect())
+    };
+    let ours = list(image, &["--define", "_dbpath /var/lib/rpm"])?;
+    let theirs = list(root, &[])?;
+    ensure!(ours == theirs, "rpm lists {ours:?} in the image and {theirs:?} in dnf's root");
+    println!("rpm: lists the same {} packages in the image, read-only", ours.len());
     Ok(())
 }
 

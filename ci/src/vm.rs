@@ -15,8 +15,10 @@ const VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
 /// A machine that can be powered on again and again.
 pub struct Machine {
-    /// its disk, a raw image
+    /// its disk
     pub disk: PathBuf,
+    /// QEMU's name of the disk's format
+    format: &'static str,
     vars: PathBuf,
     logs: PathBuf,
     memory_mib: u32,
@@ -35,13 +37,19 @@ pub struct Running {
 }
 
 impl Machine {
-    /// A machine on `disk`, with fresh firmware variables; its console logs go
+    /// A machine on `disk`, a raw image, with fresh firmware variables; its console logs go
     /// to the folder `logs`.
     pub fn new(disk: &Path, logs: &Path, memory_mib: u32) -> Result<Self> {
         fs::create_dir_all(logs).with_context(|| format!("cannot create {}", logs.display()))?;
         let vars = logs.join("firmware-variables.fd");
         fs::copy(VARS, &vars).with_context(|| format!("cannot copy {VARS} (package ovmf)"))?;
-        Ok(Self { disk: disk.into(), vars, logs: logs.into(), memory_mib, boots: 0 })
+        Ok(Self { disk: disk.into(), format: "raw", vars, logs: logs.into(), memory_mib, boots: 0 })
+    }
+
+    /// The same machine, whose disk is in another format.
+    #[must_use]
+    pub fn of_format(self, format: &'static str) -> Self {
+        Self { format, ..self }
     }
 
     /// Powers the machine on.
@@ -79,7 +87,7 @@ impl Machine {
             .arg("-drive")
             .arg(format!("if=pflash,format=raw,unit=1,file={}", self.vars.display()))
             .arg("-drive")
-            .arg(format!("if=none,id=disk,format=raw,file={}", self.disk.display()))
+            .arg(format!("if=none,id=disk,format={},file={}", self.format, self.disk.display()))
             .args(["-device", "virtio-blk-pci,drive=disk,bootindex=0"])
             .args(["-device", "virtio-rng-pci"])
             .stdin(Stdio::null())

@@ -10,6 +10,7 @@ pub mod archive;
 pub mod block;
 #[cfg(feature = "bundle")]
 pub mod chunks;
+pub mod crc32c;
 pub mod digest;
 #[cfg(feature = "bundle")]
 pub mod dsse;
@@ -28,6 +29,7 @@ pub mod transition;
 pub mod trust;
 pub mod uki_header;
 pub mod verity;
+pub mod vhdx;
 
 pub use block::BlockDevice;
 pub use digest::{Digest, Hasher};

@@ -113,13 +113,13 @@ fn algorithm() -> [u8; 32] {
 /// Builds the tree from the data blocks in order. Holds 32 bytes per data
 /// block: 8 MiB for each GiB.
 pub struct TreeBuilder {
-    superblock: Superblock,
+    salt: [u8; SALT_BYTES],
     lowest: Vec<u8>,
 }
 
-/// The number of data blocks was not the one the tree was begun for.
+/// The number of data blocks was not that of the superblock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the verity tree was begun for {expected} data blocks and got {got}")]
+#[error("the verity tree is for {expected} data blocks and got {got}")]
 pub struct WrongLength {
     /// blocks
     pub expected: u64,
@@ -128,24 +128,30 @@ pub struct WrongLength {
 }
 
 impl TreeBuilder {
-    /// A tree over `superblock.data_blocks` blocks still to come.
+    /// A tree over blocks still to come.
     #[must_use]
-    pub fn new(superblock: Superblock) -> Self {
-        Self { superblock, lowest: Vec::new() }
+    pub fn new(salt: [u8; SALT_BYTES]) -> Self {
+        Self { salt, lowest: Vec::new() }
     }
 
     /// Takes the next data blocks; a length that is not a whole number of
     /// blocks is a mistake of the caller and is noticed by [`Self::finish`].
     pub fn update(&mut self, blocks: &[u8]) {
         for block in blocks.chunks(BLOCK_BYTES) {
-            self.lowest.extend_from_slice(&self.superblock.block_digest(block).0);
+            self.lowest.extend_from_slice(&Digest::of_parts(&[&self.salt, block]).0);
         }
     }
 
-    /// The root hash, and the partition's contents.
-    pub fn finish(self) -> Result<(Digest, Vec<u8>), WrongLength> {
-        let got = (self.lowest.len() / Digest::LEN) as u64;
-        let expected = self.superblock.data_blocks;
+    /// Blocks so far.
+    #[must_use]
+    pub fn data_blocks(&self) -> u64 {
+        (self.lowest.len() / Digest::LEN) as u64
+    }
+
+    /// The root hash, and the contents of the partition with `superblock`, whose
+    /// salt is the one the tree was begun with.
+    pub fn finish(self, superblock: &Superblock) -> Result<(Digest, Vec<u8>), WrongLength> {
+        let (got, expected) = (self.data_blocks(), superblock.data_blocks);
         if got != expected {
             return Err(WrongLength { expected, got });
         }
@@ -154,14 +160,14 @@ impl TreeBuilder {
         while level.len() > BLOCK_BYTES {
             let above = level
                 .chunks(BLOCK_BYTES)
-                .flat_map(|block| self.superblock.block_digest(block).0)
+                .flat_map(|block| superblock.block_digest(block).0)
                 .collect();
             levels.push(level);
             level = padded(above);
         }
-        let root = self.superblock.block_digest(&level);
+        let root = superblock.block_digest(&level);
         levels.push(level);
-        let mut out = self.superblock.encode().to_vec();
+        let mut out = superblock.encode().to_vec();
         for level in levels.iter().rev() {
             out.extend_from_slice(level);
         }
@@ -194,13 +200,13 @@ mod tests {
             data_blocks: blocks,
             salt: [9; SALT_BYTES],
         };
-        let mut builder = TreeBuilder::new(superblock);
+        let mut builder = TreeBuilder::new(superblock.salt);
         for number in 0..blocks {
             let mut block = [0; BLOCK_BYTES];
             field::put(&mut block, 0, &number.to_le_bytes());
             builder.update(&block);
         }
-        let (root, bytes) = builder.finish().expect("as many as said");
+        let (root, bytes) = builder.finish(&superblock).expect("as many as said");
         (superblock, root, bytes)
     }
 
@@ -220,8 +226,8 @@ mod tests {
     #[test]
     fn a_wrong_number_of_blocks_is_noticed() {
         let superblock = Superblock { uuid: Guid::ZERO, data_blocks: 2, salt: [0; SALT_BYTES] };
-        let mut builder = TreeBuilder::new(superblock);
+        let mut builder = TreeBuilder::new(superblock.salt);
         builder.update(&[0; BLOCK_BYTES]);
-        assert_eq!(builder.finish(), Err(WrongLength { expected: 2, got: 1 }));
+        assert_eq!(builder.finish(&superblock), Err(WrongLength { expected: 2, got: 1 }));
     }
 }

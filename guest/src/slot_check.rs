@@ -100,14 +100,14 @@ fn check_root(
     tree_device.read_at(0, &mut start).during("read", tree)?;
     let superblock = belongs_to(&start, root_hash).ok_or(Damage::Tree(slot))?;
 
-    let mut builder = TreeBuilder::new(superblock);
+    let mut builder = TreeBuilder::new(superblock.salt);
     let len_bytes = superblock.data_blocks * BLOCK_BYTES as u64;
     read_chunks(&FileDevice::open(root)?, root, 0, len_bytes, |chunk| {
         builder.update(chunk);
         progress();
     })?;
     let wrong = |what| Damage::Root { slot, what };
-    let (found, expected) = builder.finish().map_err(|_| wrong("too few blocks"))?;
+    let (found, expected) = builder.finish(&superblock).map_err(|_| wrong("too few blocks"))?;
     if found != root_hash {
         return Err(wrong("a data block has changed"));
     }
@@ -167,9 +167,9 @@ mod tests {
             let data: Vec<u8> = (0..=250).cycle().take(700 * BLOCK_BYTES).collect();
             let superblock =
                 Superblock { uuid: Guid::derived(&[b"tree"]), data_blocks: 700, salt: [7; 32] };
-            let mut builder = TreeBuilder::new(superblock);
+            let mut builder = TreeBuilder::new(superblock.salt);
             builder.update(&data);
-            let (root_hash, tree) = builder.finish().expect("as many as said");
+            let (root_hash, tree) = builder.finish(&superblock).expect("as many as said");
             let image = vec![5; 3 * CHUNK_BYTES / 2];
             let header = UkiHeader {
                 image_len: image.len() as u64,

@@ -1,12 +1,12 @@
 //! Enough of the shell's grammar for the scripts that packages carry: simple
-//! commands, `&&`, `||`, `!` and `if`. What goes beyond is refused as a whole,
-//! so that a script is never half understood.
+//! commands whose output may go to a file, `&&`, `||`, `!` and `if`. What goes
+//! beyond is refused as a whole, so that a script is never half understood.
 
 /// A command of a script.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Words of a simple command; redirections are left out.
-    Simple(Vec<String>),
+    /// A simple command.
+    Simple(Simple),
     /// Runs the second only if the first succeeds.
     And(Box<Command>, Box<Command>),
     /// Runs the second only if the first fails.
@@ -15,6 +15,25 @@ pub enum Command {
     Not(Box<Command>),
     /// Condition, then, else.
     If(Vec<Command>, Vec<Command>, Vec<Command>),
+}
+
+/// Words, and where standard output goes. Redirections that only quieten a
+/// command are left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Simple {
+    /// Program and arguments.
+    pub words: Vec<String>,
+    /// A file that the output goes to.
+    pub output: Option<Output>,
+}
+
+/// `> FILE` or `>> FILE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// The file.
+    pub path: String,
+    /// Whether what is in it stays.
+    pub append: bool,
 }
 
 /// What in a script is not understood.
@@ -26,6 +45,7 @@ pub struct NotUnderstood(pub String);
 enum Token {
     /// A word, and whether any of it was quoted (then it is no keyword).
     Word(String, bool),
+    Output(Output),
     And,
     Or,
     End,
@@ -38,9 +58,9 @@ const UNSUPPORTED: [&str; 16] = [
     "else", "fi", "done", "esac",
 ];
 
-/// Parses a script whose argument `$1` is `argument`.
-pub fn parse(script: &str, argument: &str) -> Result<Vec<Command>, NotUnderstood> {
-    let tokens = Lexer { rest: script, argument }.tokens()?;
+/// Parses a script that is called with `arguments`.
+pub fn parse(script: &str, arguments: &[String]) -> Result<Vec<Command>, NotUnderstood> {
+    let tokens = Lexer { rest: script, arguments }.tokens()?;
     let mut parser = Parser { tokens, at: 0, depth: 0 };
     let commands = parser.list(&[])?;
     match parser.peek() {
@@ -51,7 +71,7 @@ pub fn parse(script: &str, argument: &str) -> Result<Vec<Command>, NotUnderstood
 
 struct Lexer<'a> {
     rest: &'a str,
-    argument: &'a str,
+    arguments: &'a [String],
 }
 
 impl Lexer<'_> {
@@ -74,7 +94,7 @@ impl Lexer<'_> {
                     self.skip(2);
                     tokens.push(Token::Or);
                 }
-                _ if self.redirection()? => {}
+                _ if self.redirection(&mut tokens)? => {}
                 '&' | '|' | '(' | ')' | '<' | '>' => {
                     return Err(NotUnderstood(format!("shell operator {first:?}")));
                 }
@@ -89,9 +109,10 @@ impl Lexer<'_> {
     }
 
     /// Passes over a redirection to `/dev/null` or to another descriptor: those
-    /// only quieten a command. Any other writes a file, and is refused.
-    fn redirection(&mut self) -> Result<bool, NotUnderstood> {
-        let operator = ["2>&1", "1>&2", ">&2", "&>>", "&>", "2>>", "2>", "1>", ">>", ">"];
+    /// only quieten a command. Notes one of standard output to a file, and
+    /// refuses any other.
+    fn redirection(&mut self, tokens: &mut Vec<Token>) -> Result<bool, NotUnderstood> {
+        let operator = ["2>&1", "1>&2", ">&2", "&>>", "&>", "2>>", "2>", "1>>", "1>", ">>", ">"];
         let Some(found) = operator.iter().find(|operator| self.rest.starts_with(**operator)) else {
             return Ok(false);
         };
@@ -101,9 +122,13 @@ impl Lexer<'_> {
         }
         self.rest = self.rest.trim_start_matches([' ', '\t']);
         match self.word()? {
-            Token::Word(target, _) if target == "/dev/null" => Ok(true),
-            other => Err(NotUnderstood(format!("redirection to {other:?}"))),
+            Token::Word(target, _) if target == "/dev/null" => {}
+            Token::Word(path, _) if path.starts_with('/') && !found.starts_with(['2', '&']) => {
+                tokens.push(Token::Output(Output { path, append: found.ends_with(">>") }));
+            }
+            other => return Err(NotUnderstood(format!("redirection to {other:?}"))),
         }
+        Ok(true)
     }
 
     fn word(&mut self) -> Result<Token, NotUnderstood> {
@@ -123,7 +148,13 @@ impl Lexer<'_> {
                     self.double_quoted(&mut word)?;
                 }
                 '$' => self.variable(&mut word)?,
-                '`' | '*' | '?' => return Err(NotUnderstood(format!("{next:?} in a word"))),
+                '`' | '*' | '?' | '{' | '}' => {
+                    return Err(NotUnderstood(format!("{next:?} in a word")));
+                }
+                '~' if word.is_empty() => return Err(NotUnderstood("a home folder".to_owned())),
+                '[' if !self.is_test(&word) => {
+                    return Err(NotUnderstood("a pattern in a word".to_owned()));
+                }
                 '\\' => {
                     self.skip(1);
                     quoted = true;
@@ -142,6 +173,11 @@ impl Lexer<'_> {
         Ok(Token::Word(word, quoted))
     }
 
+    /// `[` alone is a command; within a word it begins a pattern.
+    fn is_test(&self, before: &str) -> bool {
+        before.is_empty() && self.rest[1..].starts_with([' ', '\t'])
+    }
+
     fn double_quoted(&mut self, word: &mut String) -> Result<(), NotUnderstood> {
         loop {
             let next = self.rest.chars().next().ok_or_else(open_quote)?;
@@ -151,7 +187,19 @@ impl Lexer<'_> {
                     return Ok(());
                 }
                 '$' => self.variable(word)?,
-                '`' | '\\' => return Err(NotUnderstood(format!("{next:?} in quotes"))),
+                '`' => return Err(NotUnderstood(format!("{next:?} in quotes"))),
+                // Only before these is it more than itself.
+                '\\' => {
+                    self.skip(1);
+                    match self.rest.chars().next() {
+                        Some(special @ ('$' | '`' | '"' | '\\')) => {
+                            self.skip(1);
+                            word.push(special);
+                        }
+                        Some('\n') => self.skip(1),
+                        _ => word.push('\\'),
+                    }
+                }
                 _ => {
                     word.push(next);
                     self.skip(next.len_utf8());
@@ -161,12 +209,21 @@ impl Lexer<'_> {
     }
 
     fn variable(&mut self, word: &mut String) -> Result<(), NotUnderstood> {
-        let known = ["${1}", "$1"].into_iter().find(|name| self.rest.starts_with(*name));
-        let Some(name) = known else {
+        let number = self.arguments.len().to_string();
+        let value = |at: usize| self.arguments.get(at).map_or("", String::as_str);
+        let known = [
+            ("${1}", value(0)),
+            ("$1", value(0)),
+            ("${2}", value(1)),
+            ("$2", value(1)),
+            ("$#", &number),
+        ];
+        let Some((name, value)) = known.into_iter().find(|(name, _)| self.rest.starts_with(name))
+        else {
             let shown: String = self.rest.chars().take(12).collect();
             return Err(NotUnderstood(format!("expansion {shown:?}")));
         };
-        word.push_str(self.argument);
+        word.push_str(value);
         self.skip(name.len());
         Ok(())
     }
@@ -283,15 +340,24 @@ impl Parser {
     }
 
     fn simple(&mut self) -> Result<Command, NotUnderstood> {
-        let mut words = Vec::new();
-        while let Some(Token::Word(word, _)) = self.peek() {
-            words.push(word.clone());
+        let mut simple = Simple::default();
+        loop {
+            match self.peek() {
+                Some(Token::Word(word, _)) => simple.words.push(word.clone()),
+                Some(Token::Output(output)) if simple.output.is_none() => {
+                    simple.output = Some(output.clone());
+                }
+                Some(Token::Output(_)) => {
+                    return Err(NotUnderstood("two redirections of one command".to_owned()));
+                }
+                _ => break,
+            }
             self.at += 1;
         }
-        if words.is_empty() {
+        if simple.words.is_empty() {
             return Err(NotUnderstood("a command without words".to_owned()));
         }
-        Ok(Command::Simple(words))
+        Ok(Command::Simple(simple))
     }
 }
 
@@ -300,7 +366,8 @@ mod tests {
     use super::*;
 
     fn simple(words: &[&str]) -> Command {
-        Command::Simple(words.iter().map(|word| (*word).to_owned()).collect())
+        let words = words.iter().map(|word| (*word).to_owned()).collect();
+        Command::Simple(Simple { words, output: None })
     }
 
     #[test]
@@ -314,7 +381,7 @@ mod tests {
         let preset = simple(&["systemctl", "--no-reload", "preset", "a.service", "b.socket"]);
         let then = Command::Or(Box::new(preset), Box::new(simple(&[":"])));
         let wanted = Command::If(vec![condition], vec![then], vec![]);
-        assert_eq!(parse(script, "1").unwrap(), [wanted]);
+        assert_eq!(parse(script, &["1".to_owned()]).unwrap(), [wanted]);
     }
 
     #[test]
@@ -324,7 +391,20 @@ mod tests {
             simple(&["useradd", "-c", "System \"bus\"", "-d", "/", "bus"]),
             simple(&["exit", "0"]),
         ];
-        assert_eq!(parse(script, "1").unwrap(), wanted);
+        assert_eq!(parse(script, &["1".to_owned()]).unwrap(), wanted);
+    }
+
+    #[test]
+    fn arguments_and_files_of_output_are_taken() {
+        let arguments = ["1".to_owned(), "2".to_owned()];
+        let parsed = parse("echo \"$1 ${2} $# \\$x\" >> /etc/x; : >/y", &arguments).unwrap();
+        let output = |path: &str, append| Some(Output { path: path.to_owned(), append });
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let wanted = [
+            Simple { words: words(&["echo", "1 2 2 $x"]), output: output("/etc/x", true) },
+            Simple { words: words(&[":"]), output: output("/y", false) },
+        ];
+        assert_eq!(parsed, wanted.map(Command::Simple));
     }
 
     #[test]
@@ -332,7 +412,12 @@ mod tests {
         for script in [
             "for x in a; do b; done",
             "a | b",
-            "a > /etc/x",
+            "a > x",
+            "a 2> /etc/x",
+            "a > /x > /y",
+            "rm a[bc]",
+            "a ~/x",
+            "a {b,c}",
             "a $HOME",
             "a `b`",
             "a $(b)",
@@ -344,9 +429,9 @@ mod tests {
             "a &",
             "if a; fi",
         ] {
-            assert!(parse(script, "1").is_err(), "{script}");
+            assert!(parse(script, &["1".to_owned()]).is_err(), "{script}");
         }
         let deep = "! ".repeat(1000);
-        assert!(parse(&deep, "1").is_err());
+        assert!(parse(&deep, &[]).is_err());
     }
 }

@@ -9,7 +9,11 @@ use crate::package::testing::{TIME, directory, file, link, package};
 use crate::tree::Node;
 
 fn options() -> Options {
-    Options { source_date_epoch: u64::from(TIME) + 1000 }
+    Options::new(u64::from(TIME) + 1000)
+}
+
+fn composed(packages: &[Package]) -> Result<Composed, ComposeError> {
+    compose(packages, &options(), Runners::default())
 }
 
 fn base(folder: &Path) -> Package {
@@ -21,6 +25,11 @@ fn base(folder: &Path) -> Package {
         link(builder, "/bin", "usr/bin");
         file(builder, "/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
         file(builder, "/etc/group", "root:x:0:\nadm:x:4:\n");
+        // What scripts call has to be there.
+        for program in ["sh", "useradd", "groupadd", "getent", "systemctl", "ldconfig", "sed"] {
+            let options = FileOptions::new(format!("/usr/bin/{program}")).permissions(0o755);
+            builder.with_file_contents("", options).unwrap();
+        }
     })
 }
 
@@ -50,7 +59,7 @@ fn owners_links_and_capabilities_come_from_the_headers() {
              getent passwd kit >/dev/null || useradd -r -g kit -d / -s /sbin/nologin kit\n",
         );
     });
-    let composed = compose(&[kit, base(folder.path())], &options()).unwrap();
+    let composed = composed(&[kit, base(folder.path())]).unwrap();
     let tree = &composed.tree;
     let data = tree.get("/usr/lib/kit/data").unwrap();
     assert_eq!((data.meta.uid, data.meta.gid, data.meta.mode), (999, 4, 0o640));
@@ -86,9 +95,9 @@ fn the_order_of_packages_does_not_matter() {
             .map(|(path, id)| format!("{path} {:?}", composed.tree.inode(*id).meta))
             .collect()
     };
-    let first = compose(&packages, &options()).unwrap();
+    let first = composed(&packages).unwrap();
     packages.reverse();
-    let second = compose(&packages, &options()).unwrap();
+    let second = composed(&packages).unwrap();
     assert_eq!(names(&first), names(&second));
     assert_eq!(text(&first.tree, "/etc/passwd"), text(&second.tree, "/etc/passwd"));
     assert!(first.tree.get("/usr/lib/a").is_some());
@@ -103,16 +112,38 @@ fn different_files_of_one_name_are_refused_with_both_owners() {
     let base = base(folder.path());
     let a = make("a", "/lib/same", "one");
     let b = make("b", "/usr/lib/same", "two");
-    let error = compose(&[base.clone(), a.clone(), b], &options()).unwrap_err();
+    let error = composed(&[base.clone(), a.clone(), b]).unwrap_err();
     let shown = error.to_string();
-    assert!(shown.contains("/usr/lib/same"), "{shown}");
+    assert!(shown.contains("/lib/same"), "{shown}");
     assert!(shown.contains("a-1.0-1.noarch") && shown.contains("b-1.0-1.noarch"), "{shown}");
     let c = make("c", "/usr/lib/same", "one");
-    compose(&[base, a, c], &options()).unwrap();
+    composed(&[base, a, c]).unwrap();
+}
+
+/// Runs nothing, but notes what it was to run.
+#[derive(Default)]
+struct Recorder {
+    calls: Vec<String>,
+    status: i32,
+}
+
+impl Runner for Recorder {
+    fn run(&mut self, tree: &mut Tree, call: &Call<'_>) -> Result<Ran, RunError> {
+        let stdin = String::from_utf8_lossy(call.stdin).replace('\n', " ");
+        let (program, arguments) = (call.program.join(" "), call.arguments.join(" "));
+        self.calls.push(format!("{program} {:?} {arguments} < {stdin}", call.text));
+        let path = TreePath::new(&format!("/ran-{}", self.calls.len())).unwrap();
+        tree.write(&path, 0o600, Vec::new()).unwrap();
+        Ok(Ran::exit(self.status, "first\nsecond".to_owned()))
+    }
+}
+
+fn in_sandbox(packages: &[Package], recorder: &mut Recorder) -> Result<Composed, ComposeError> {
+    compose(packages, &options(), Runners { lua: None, sandbox: Some(recorder) })
 }
 
 #[test]
-fn a_script_is_followed_whole_or_reported() {
+fn a_script_is_followed_whole_or_runs_in_the_sandbox() {
     let folder = tempfile::tempdir().unwrap();
     let unit = "[Install]\nWantedBy=multi-user.target\n";
     let kit = package(folder.path(), "kit", |builder| {
@@ -128,28 +159,105 @@ fn a_script_is_followed_whole_or_reported() {
         );
         builder.post_trans_script("[ $1 -gt 1 ] && rm -rf / || :\n");
     });
-    let bad = package(folder.path(), "bad", |builder| {
+    let odd = package(folder.path(), "odd", |builder| {
         builder.post_install_script("groupadd -r early\nsed -i s/a/b/ /etc/passwd\n");
-        let lua = rpm::Scriptlet::new("posix.mkdir('/x')").prog(vec!["<lua>"]);
-        builder.pre_trans_script(lua);
     });
-    let composed = compose(&[base(folder.path()), kit, bad], &options()).unwrap();
+    let packages = [base(folder.path()), kit, odd];
+    let mut recorder = Recorder::default();
+    let composed = in_sandbox(&packages, &mut recorder).unwrap();
     let wants = "/etc/systemd/system/multi-user.target.wants";
     assert!(composed.tree.get(&format!("{wants}/kit.service")).is_some());
     assert!(composed.tree.get(&format!("{wants}/off.service")).is_none());
     assert!(!text(&composed.tree, "/etc/group").contains("early"), "half a script was done");
-    let unhandled: Vec<_> = composed
-        .report
-        .unhandled
-        .iter()
-        .map(|script| (script.package.as_str(), script.phase, script.reason.as_str()))
-        .collect();
+    assert!(composed.tree.get("/ran-1").is_some());
+    let wanted = "/bin/sh \"groupadd -r early\\nsed -i s/a/b/ /etc/passwd\\n\" 1 < ";
+    assert_eq!(recorder.calls, [wanted]);
+    let by: Vec<Handling> = composed.report.handled.iter().map(|script| script.by).collect();
+    assert_eq!(by, [Handling::Native, Handling::Sandbox, Handling::Native]);
+    let error = super::tests::composed(&packages).unwrap_err().to_string();
+    assert!(error.contains("%post of odd-1.0-1.noarch cannot be run"), "{error}");
+    assert!(error.contains("sed -i") && error.contains("\"odd %post\""), "{error}");
+    let skip_scripts = vec![("odd".to_owned(), Phase::Post)];
+    let options = Options { skip_scripts, ..options() };
+    let composed = compose(&packages, &options, Runners::default()).unwrap();
+    assert_eq!(composed.report.skipped.len(), 1);
+}
+
+#[test]
+fn a_script_that_fails_is_named_with_what_it_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = base(folder.path());
+    let post = package(folder.path(), "post", |builder| {
+        builder.post_install_script("sed -i x /y");
+    });
+    let mut recorder = Recorder { status: 3, ..Recorder::default() };
+    let composed = in_sandbox(&[base.clone(), post], &mut recorder).unwrap();
+    let [failed] = &composed.report.failed[..] else { panic!("{:?}", composed.report.failed) };
+    let shown = failed.to_string();
+    assert!(shown.contains("%post of post-1.0-1.noarch failed, exit status 3"), "{shown}");
+    assert!(shown.ends_with("first\n    second"), "{shown}");
+    let pre = package(folder.path(), "pre", |builder| {
+        builder.pre_install_script("sed -i x /y");
+    });
+    let error = in_sandbox(&[base.clone(), pre], &mut recorder).unwrap_err();
+    assert!(matches!(error, ComposeError::Failed(_)), "{error}");
+    let missing = package(folder.path(), "missing", |builder| {
+        builder.post_install_script("no-such-program; useradd -r made");
+    });
+    let composed = super::tests::composed(&[base, missing]);
+    assert!(composed.is_err(), "not known, though it is not there either");
+}
+
+#[test]
+fn triggers_come_in_rpms_order_with_their_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = |text: &str| rpm::Scriptlet::new(text).prog(vec!["/bin/sh"]);
+    let watcher = package(folder.path(), "a-watcher", |builder| {
+        builder.trigger_in("thing", None, script("sed trigger"));
+        builder.file_trigger_in("/usr/share/things", None, script("sed file"));
+        builder.trans_file_trigger_in("/usr/share/things", None, script("sed transaction"));
+        file(builder, "/usr/share/things/own", "");
+    });
+    let thing = package(folder.path(), "thing", |builder| {
+        file(builder, "/usr/share/things/one", "");
+        file(builder, "/usr/share/things/two", "");
+        builder.post_install_script("sed post").requires(rpm::Dependency::any("a-watcher"));
+    });
+    let mut recorder = Recorder::default();
+    in_sandbox(&[base(folder.path()), thing, watcher], &mut recorder).unwrap();
+    let shown: Vec<String> =
+        recorder.calls.iter().map(|call| call.replace("/bin/sh ", "").replace('"', "")).collect();
+    let files = "/usr/share/things/one /usr/share/things/two ";
     assert_eq!(
-        unhandled,
+        shown,
         [
-            ("bad-1.0-1.noarch", Phase::PreTrans, "interpreter <lua>"),
-            ("bad-1.0-1.noarch", Phase::Post, "command \"sed -i s/a/b/ /etc/passwd\""),
+            "sed file 0 < /usr/share/things/own ".to_owned(),
+            // The priority of a file trigger that names none is a high one.
+            format!("sed file 0 < {files}"),
+            "sed post 1 < ".to_owned(),
+            "sed trigger 1 1 < ".to_owned(),
+            format!("sed transaction 0 < /usr/share/things/own {files}"),
         ]
     );
-    assert_eq!(composed.report.handled.len(), 2);
+}
+
+#[test]
+fn what_the_recipe_leaves_out_is_recorded_as_not_installed() {
+    let folder = tempfile::tempdir().unwrap();
+    let kit = package(folder.path(), "kit", |builder| {
+        directory(builder, "/usr/share/doc/kit");
+        for name in ["/usr/share/doc/kit/README", "/usr/share/doc/kit/more"] {
+            let options = FileOptions::new(name).permissions(0o644).doc();
+            builder.with_file_contents("x", options).unwrap();
+        }
+        let license = FileOptions::new("/usr/share/licenses/kit").permissions(0o644).license();
+        builder.with_file_contents("x", license).unwrap();
+    });
+    let options = Options { docs: false, ..options() };
+    let composed = compose(&[base(folder.path()), kit], &options, Runners::default()).unwrap();
+    assert!(composed.tree.get("/usr/share/doc/kit").is_none());
+    assert!(composed.tree.get("/usr/share/licenses/kit").is_some());
+    assert_eq!(composed.installed[1].package, 1);
+    let states = &composed.installed[1].states;
+    assert_eq!(states.iter().filter(|state| **state == FileState::NotInstalled).count(), 3);
 }

@@ -25,11 +25,13 @@ const PREFIXES: [(&str, u8); 5] = [
     ("security.", 6),
 ];
 
-/// Where an inode's data is, `EROFS_INODE_FLAT_*`.
+/// Where an inode's data is, `EROFS_INODE_FLAT_*` and `EROFS_INODE_COMPRESSED_FULL`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DataLayout {
     /// All in blocks.
     Plain = 0,
+    /// Compressed, with a map of it behind the inode.
+    Packed = 1,
     /// Whole blocks first, the rest right behind the inode.
     Inline = 2,
 }
@@ -45,7 +47,8 @@ pub struct DiskInode {
     pub links: u32,
     pub size_bytes: u64,
     pub data: DataLayout,
-    /// First block of data, or the device number.
+    /// First block of data, how many blocks if it is compressed, or the device
+    /// number.
     pub block_or_device: u32,
     /// Serial number, for `stat` on 32-bit systems.
     pub serial: u32,

@@ -1,14 +1,18 @@
-//! Decides where everything lies, before a byte is written.
+//! Decides where everything lies, before a byte is written. Compressed data has
+//! been made by then, since only that tells how much room it takes.
 
 use std::collections::BTreeMap;
 
 use super::directory::{self, Entry, FileType};
 use super::inode::{self, DataLayout, DiskInode, SLOT_BYTES};
+use super::packed::{self, Packed, PackedFiles};
 use super::{BLOCK_BYTES, ErofsError, Extent, Named, Piece};
 use crate::tree::{Content, InodeId, Node, Tree, TreePath};
 
 /// End of the superblock, where the first inode lies.
-pub const INODES_START: u64 = 1024 + 128;
+const INODES_START: u64 = 1024 + 128;
+/// The same where the compression's settings come between.
+const INODES_START_PACKED: u64 = INODES_START + SLOT_BYTES;
 /// Longest target of a link, as the kernel's `PATH_MAX` without the NUL.
 const MAX_TARGET: usize = 4095;
 /// What inodes without data blocks point at.
@@ -22,6 +26,10 @@ pub struct Placed<'a> {
     pub disk: DiskInode,
     /// Byte in the image where the inode is.
     pub offset: u64,
+    /// First block of its data, if it has any.
+    pub first_block: u32,
+    /// Its data, where that is compressed.
+    pub packed: Option<&'a Packed>,
 }
 
 /// What an inode's data is made from.
@@ -32,23 +40,49 @@ pub enum Body<'a> {
     Nothing,
 }
 
-impl Placed<'_> {
+impl<'a> Placed<'a> {
     /// Bytes of data behind the inode itself.
     pub fn inline_bytes(&self) -> u64 {
         match self.disk.data {
             DataLayout::Inline => self.disk.size_bytes % BLOCK_BYTES,
-            DataLayout::Plain => 0,
+            DataLayout::Plain | DataLayout::Packed => 0,
         }
     }
 
     /// Blocks of data elsewhere.
     pub fn blocks(&self) -> u64 {
-        (self.disk.size_bytes - self.inline_bytes()).div_ceil(BLOCK_BYTES)
+        match self.packed {
+            Some(packed) => packed.blocks(),
+            None => (self.disk.size_bytes - self.inline_bytes()).div_ceil(BLOCK_BYTES),
+        }
+    }
+
+    /// Byte in the image where the map of its compressed data is.
+    pub fn map_offset(&self) -> u64 {
+        (self.offset + self.disk.len_bytes()).next_multiple_of(packed::MAP_ALIGN_BYTES)
+    }
+
+    /// Byte after the inode and all that belongs directly behind it.
+    fn end(&self) -> u64 {
+        match self.packed {
+            Some(_) => self.map_offset() + packed::map_bytes(self.disk.size_bytes),
+            None => self.offset + self.disk.len_bytes() + self.inline_bytes(),
+        }
     }
 
     /// Number of the inode, as directories name it.
     pub fn nid(&self) -> u64 {
         self.offset / SLOT_BYTES
+    }
+
+    /// Makes its data the compressed one.
+    fn pack(&mut self, packed: &'a Packed) -> Result<(), ErofsError> {
+        let too_many =
+            |_| ErofsError::TooLarge { path: self.path.clone(), what: "its compressed size" };
+        self.disk.data = DataLayout::Packed;
+        self.disk.block_or_device = u32::try_from(packed.blocks()).map_err(too_many)?;
+        self.packed = Some(packed);
+        Ok(())
     }
 
     /// Whether its blocks are metadata: those of directories, and of links so
@@ -64,26 +98,41 @@ pub struct Layout<'a> {
     pub inodes: Vec<Placed<'a>>,
     /// Seconds since 1970.
     pub build_time: u64,
+    /// Byte of the first inode, the root's.
+    pub inodes_start: u64,
     /// Block after the last inode.
     pub inodes_end: u64,
+    /// Whether any data may be compressed.
+    pub packs: bool,
     metadata_end: u64,
     end: u64,
 }
 
 impl<'a> Layout<'a> {
-    /// Places every inode of `tree`.
-    pub fn of(tree: &'a Tree, build_time: u64) -> Result<Self, ErofsError> {
+    /// Places every inode of `tree`, of which `files` have been compressed; with
+    /// `None` the image is to be one that knows no compression.
+    pub fn of(
+        tree: &'a Tree,
+        build_time: u64,
+        files: Option<&'a PackedFiles>,
+    ) -> Result<Self, ErofsError> {
         let names = Names::of(tree);
         let mut inodes = Vec::with_capacity(names.inodes.len());
         for (serial, (path, id, inode)) in names.inodes.iter().enumerate() {
             let body = names.body(tree, *id, path)?;
             let links = names.links(tree, *id);
-            inodes.push(measure(path, inode, body, links, build_time, serial)?);
+            let mut placed = measure(path, inode, body, links, build_time, serial)?;
+            if let Some(packed) = files.and_then(|files| files.packed(*id)) {
+                placed.pack(packed)?;
+            }
+            inodes.push(placed);
         }
-        let inodes_end = place_inodes(&mut inodes);
+        let packs = files.is_some();
+        let inodes_start = if packs { INODES_START_PACKED } else { INODES_START };
+        let inodes_end = place_inodes(&mut inodes, inodes_start);
         let metadata_end = place_blocks(&mut inodes, inodes_end, true)?;
         let end = place_blocks(&mut inodes, metadata_end, false)?;
-        Ok(Self { inodes, build_time, inodes_end, metadata_end, end })
+        Ok(Self { inodes, build_time, inodes_start, inodes_end, packs, metadata_end, end })
     }
 
     /// Length of the image.
@@ -100,7 +149,7 @@ impl<'a> Layout<'a> {
         };
         let files = self.inodes.iter().filter(|placed| !placed.is_metadata());
         let data = files.filter(|placed| placed.blocks() > 0).map(|placed| Extent {
-            offset_bytes: u64::from(placed.disk.block_or_device) * BLOCK_BYTES,
+            offset_bytes: u64::from(placed.first_block) * BLOCK_BYTES,
             len_bytes: placed.blocks() * BLOCK_BYTES,
             piece: Piece::File(placed.path.clone()),
         });
@@ -200,7 +249,7 @@ fn measure<'a>(
         extended: inode::needs_extended(meta, size_bytes, links, build_time),
     };
     disk.data = data_layout(&body, &disk);
-    Ok(Placed { path: path.clone(), body, disk, offset: 0 })
+    Ok(Placed { path: path.clone(), body, disk, offset: 0, first_block: NO_BLOCK, packed: None })
 }
 
 /// Directories keep their last part behind the inode, files only if that is
@@ -218,9 +267,10 @@ fn data_layout(body: &Body<'_>, disk: &DiskInode) -> DataLayout {
 }
 
 /// Places inodes one after the other, none across a block's end, and gives the
-/// block after the last. The kernel refuses inline data that crosses one.
-fn place_inodes(inodes: &mut [Placed<'_>]) -> u64 {
-    let mut at = INODES_START;
+/// block after the last. The kernel refuses inline data that crosses one. The
+/// map of compressed data may.
+fn place_inodes(inodes: &mut [Placed<'_>], start: u64) -> u64 {
+    let mut at = start;
     for placed in inodes {
         let len = placed.disk.len_bytes() + placed.inline_bytes();
         let left = BLOCK_BYTES - at % BLOCK_BYTES;
@@ -228,7 +278,7 @@ fn place_inodes(inodes: &mut [Placed<'_>]) -> u64 {
             at += left;
         }
         placed.offset = at;
-        at = (at + len).next_multiple_of(SLOT_BYTES);
+        at = placed.end().next_multiple_of(SLOT_BYTES);
     }
     at.div_ceil(BLOCK_BYTES)
 }
@@ -245,17 +295,18 @@ fn place_blocks(
             continue;
         }
         let blocks = placed.blocks();
-        placed.disk.block_or_device = NO_BLOCK;
-        if blocks == 0 {
-            continue;
+        if blocks > 0 {
+            let end = next.saturating_add(blocks);
+            let start = u32::try_from(next).ok().filter(|_| end < u64::from(u32::MAX));
+            placed.first_block = start.ok_or_else(|| ErofsError::TooLarge {
+                path: placed.path.clone(),
+                what: "the image with this file",
+            })?;
+            next = end;
         }
-        let end = next.saturating_add(blocks);
-        let start = u32::try_from(next).ok().filter(|_| end < u64::from(u32::MAX));
-        placed.disk.block_or_device = start.ok_or_else(|| ErofsError::TooLarge {
-            path: placed.path.clone(),
-            what: "the image with this file",
-        })?;
-        next = end;
+        if placed.packed.is_none() {
+            placed.disk.block_or_device = placed.first_block;
+        }
     }
     Ok(next)
 }

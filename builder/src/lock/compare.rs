@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Lock, LockedPackage};
+use super::{Lock, LockedPackage, LockedScriptlet};
 
 /// The differences, each list by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -19,6 +19,10 @@ pub struct Changes {
     pub changed: Vec<Change>,
     /// Whether the packages came from other metadata.
     pub metadata_changed: bool,
+    /// Scripts that were not there: package, phase and digest.
+    pub new_scriptlets: Vec<String>,
+    /// Scripts that are not there any more.
+    pub gone_scriptlets: Vec<String>,
 }
 
 /// Something of which there is another version.
@@ -38,6 +42,13 @@ impl Changes {
     pub fn between(old: &Lock, new: &Lock) -> Self {
         let mut changes =
             Self { metadata_changed: old.repositories != new.repositories, ..Self::default() };
+        let scriptlets = |lock: &Lock, other: &Lock| -> Vec<String> {
+            let known = |one: &&LockedScriptlet| other.scriptlets.iter().any(|two| two.is(one));
+            let others = lock.scriptlets.iter().filter(|one| !known(one));
+            others.map(ToString::to_string).collect()
+        };
+        changes.new_scriptlets = scriptlets(new, old);
+        changes.gone_scriptlets = scriptlets(old, new);
         let (old, new) = (entries(old), entries(new));
         for (name, to) in &new {
             match old.get(name) {
@@ -102,6 +113,12 @@ impl fmt::Display for Changes {
         }
         for Change { name, from, to } in &self.changed {
             writeln!(f, "  {name}: {from} -> {to}")?;
+        }
+        for scriptlet in &self.new_scriptlets {
+            writeln!(f, "  + {scriptlet}")?;
+        }
+        for scriptlet in &self.gone_scriptlets {
+            writeln!(f, "  - {scriptlet}")?;
         }
         if self.metadata_changed {
             writeln!(f, "  the repositories' metadata changed")?;

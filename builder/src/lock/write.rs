@@ -40,6 +40,14 @@ impl fmt::Display for Lock {
             writeln!(f, "size = {}", tool.size)?;
             text(f, "sha256", tool.sha256)?;
         }
+        for scriptlet in &self.scriptlets {
+            writeln!(f, "\n[[scriptlet]]")?;
+            text(f, "package", &scriptlet.package)?;
+            text(f, "phase", &scriptlet.phase)?;
+            text(f, "sha256", scriptlet.sha256)?;
+            text(f, "handled", scriptlet.handled.name())?;
+            writeln!(f, "accepted = {}", scriptlet.accepted)?;
+        }
         Ok(())
     }
 }

@@ -10,6 +10,8 @@ use crate::tree::TreePath;
 /// Files a package may have: icon themes, the largest, have 100,000. A file
 /// takes about half a kilobyte while its package is read.
 const MAX_FILES: usize = 250_000;
+/// Bits for elf32 (1), elf64 (2) and MIPS n32 (4).
+const COLOR_MASK: u32 = 0xf;
 
 /// Reads all files of a header, in its order.
 pub fn read(metadata: &PackageMetadata) -> Result<Vec<PackageFile>, Problem> {
@@ -21,7 +23,31 @@ pub fn read(metadata: &PackageMetadata) -> Result<Vec<PackageFile>, Problem> {
     let entries = metadata.get_file_entries()?;
     let mut files = entries.iter().map(file).collect::<Result<Vec<_>, _>>()?;
     mark_links(metadata, &mut files);
+    mark_languages_and_colors(metadata, &mut files);
     Ok(files)
+}
+
+/// Color of the package: that of its files which take part in dependencies
+/// (`rpmteColorDS` in rpm's `lib/rpmte.c`).
+pub fn color(metadata: &PackageMetadata) -> u32 {
+    let numbers = |tag| metadata.header.get_entry_data_as_u32_array(tag).unwrap_or_default();
+    let colors = numbers(IndexTag::RPMTAG_FILECOLORS);
+    let taking_part = numbers(IndexTag::RPMTAG_FILEDEPENDSN);
+    let part = colors.iter().zip(taking_part).filter(|(_, count)| *count > 0);
+    part.fold(0, |all, (color, _)| all | color) & COLOR_MASK
+}
+
+fn mark_languages_and_colors(metadata: &PackageMetadata, files: &mut [PackageFile]) {
+    let header = &metadata.header;
+    let languages = header.get_entry_data_as_string_array(IndexTag::RPMTAG_FILELANGS);
+    for (file, language) in files.iter_mut().zip(languages.unwrap_or_default()) {
+        let named = language.split('|').filter(|name| !name.is_empty());
+        file.languages = named.map(str::to_owned).collect();
+    }
+    let colors = header.get_entry_data_as_u32_array(IndexTag::RPMTAG_FILECOLORS);
+    for (file, color) in files.iter_mut().zip(colors.unwrap_or_default()) {
+        file.color = color & COLOR_MASK;
+    }
 }
 
 fn file(entry: &FileEntry<'_>) -> Result<PackageFile, Problem> {
@@ -66,6 +92,11 @@ fn file(entry: &FileEntry<'_>) -> Result<PackageFile, Problem> {
         config: flags.contains(FileFlags::CONFIG),
         doc: flags.contains(FileFlags::DOC),
         ghost: flags.contains(FileFlags::GHOST),
+        noreplace: flags.contains(FileFlags::NOREPLACE),
+        missing_ok: flags.contains(FileFlags::MISSINGOK),
+        license: flags.contains(FileFlags::LICENSE),
+        languages: Vec::new(),
+        color: 0,
         capabilities: entry.caps().filter(|caps| !caps.is_empty()).map(str::to_owned),
         link_set: None,
         content: None,

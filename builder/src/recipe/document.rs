@@ -193,6 +193,12 @@ impl Sources {
         self.problems.push(Problem::with_file(path, message).hint(hint));
     }
 
+    /// The text at `place`, as it was written.
+    pub fn written(&self, place: &Place) -> &str {
+        let text = self.files.get(place.file).map_or("", |file| &file.text);
+        text.get(place.bytes.clone()).unwrap_or_default()
+    }
+
     /// `text` as a path relative to the file it is written in.
     pub fn resolve(&self, place: &Place, text: &str) -> PathBuf {
         beside(&self.files[place.file].path, text)

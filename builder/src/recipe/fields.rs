@@ -143,8 +143,8 @@ impl<'s> Fields<'s> {
         }
     }
 
-    /// Whether `key` is true, or `default`.
-    pub fn boolean(&mut self, key: &'static str, default: bool) -> bool {
+    /// The switch `key`, or `default`.
+    pub fn switch(&mut self, key: &'static str, default: bool) -> bool {
         match self.node(key) {
             None => default,
             Some(Node { value: Value::Boolean(value), .. }) => value,
@@ -154,6 +154,11 @@ impl<'s> Fields<'s> {
                 default
             }
         }
+    }
+
+    /// Whether `key` is there.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.0.contains_key(key)
     }
 
     /// The items of the list `key`; none where it is missing.

@@ -8,12 +8,17 @@ use std::time::Duration;
 
 use super::document::{Node, Sources, Table, Value, read_at_most};
 use super::fields::{Fields, Located, parsed};
-use super::words::{Arch, Fingerprint, ImageName, Mode, Pattern, Product, Requirement};
+use super::flat::{FlatRecipe, flatten};
+use super::words::{self, Arch, Fingerprint, ImageName, Mode, Pattern, Product, Requirement};
 use super::{
-    Boot, Disk, Health, KeyFile, Packages, Recipe, Repository, RepositoryPlace, Root, RootContent,
-    RootFile, Stub,
+    Boot, Disk, Health, KeyFile, PackagePattern, Packages, Recipe, Repository, RepositoryPlace,
+    Root, RootContent, RootFile, Snapshot, Stub,
 };
+use crate::archive::Archive;
 use crate::diagnose::Problems;
+use crate::disk::format::DiskFormat;
+use crate::location::without_password;
+use crate::rootfs::FileSystem;
 
 /// Keys are small; a path given by mistake may not be.
 const MAX_KEY_BYTES: u64 = 1 << 20;
@@ -38,7 +43,9 @@ pub(super) fn recipe_of(
         // What a broken file seems to lack would only distract.
         return Err(Problems::new(sources.problems));
     }
+    let flat = flatten(&table, &sources);
     let recipe = whole(Fields::new(&mut sources, table, None, "the recipe"), path);
+    let recipe = recipe.map(|recipe| Recipe { flat, ..recipe });
     Problems::none_or(sources.problems, recipe)
 }
 
@@ -51,6 +58,7 @@ fn whole(mut fields: Fields<'_>, path: &Path) -> Option<Recipe> {
     let epoch = fields.number("epoch", 1..=u32::MAX, 1);
     let arch = fields.optional("arch", Arch::from_str);
     let repositories = repositories(&mut fields);
+    let snapshot = fields.optional("snapshot", Snapshot::from_str);
     let packages = packages(fields.table("packages"));
     let root = root(fields.table("root"));
     let boot = boot(fields.table("boot"));
@@ -66,12 +74,14 @@ fn whole(mut fields: Fields<'_>, path: &Path) -> Option<Recipe> {
         epoch: NonZeroU32::new(epoch)?,
         arch: arch.map_or(Arch::X86_64, |arch| arch.value),
         repositories: repositories?,
+        snapshot: snapshot.map(|snapshot| snapshot.value),
         packages,
         root,
         boot: boot?,
         health,
         persist,
         disk,
+        flat: FlatRecipe::default(),
     })
 }
 
@@ -120,6 +130,8 @@ fn repository(mut fields: Fields<'_>) -> Option<Repository> {
     let id = fields.required("id", "\"base\"", FromStr::from_str);
     let url = fields.required("url", "\"https://…\"", |text| Ok(text.to_owned()));
     let place = url.as_ref().and_then(|url| repository_place(fields.sources, url));
+    let mirrors = fields.texts("mirrors", |text| Ok(text.to_owned()));
+    let mirrors = mirrors.iter().filter_map(|url| repository_place(fields.sources, url)).collect();
     let nodes = fields.list("keys");
     if nodes.is_empty() {
         fields.missing("keys", "[\"../keys/NAME\"]: metadata and packages must be signed");
@@ -128,14 +140,21 @@ fn repository(mut fields: Fields<'_>) -> Option<Repository> {
     let signs = url.as_ref().map_or("the repository", |url| url.value.as_str());
     let keys: Vec<KeyFile> =
         nodes.into_iter().filter_map(|node| key_file(fields.sources, node, signs)).collect();
-    let only = requirements(&mut fields, "only");
+    let only = patterns(&mut fields, "only");
+    let exclude = patterns(&mut fields, "exclude");
+    let priority = fields.number("priority", 1..=99, 99);
+    let cost = fields.number("cost", 0..=1_000_000, 1000);
     fields.finish();
     Some(Repository {
         id: id?.value,
-        url: url?.value,
+        url: without_password(&url?.value),
         place: place?,
+        mirrors,
         keys: (count > 0 && keys.len() == count).then_some(keys)?,
         only,
+        exclude,
+        priority,
+        cost,
     })
 }
 
@@ -198,30 +217,39 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
     bytes.ok_or_else(|| format!("longer than a key is ({MAX_KEY_BYTES} bytes)"))
 }
 
-fn requirements(fields: &mut Fields<'_>, key: &'static str) -> Vec<Requirement> {
-    let mut found: Vec<Requirement> =
-        fields.texts(key, Requirement::from_str).into_iter().map(|item| item.value).collect();
+fn patterns(fields: &mut Fields<'_>, key: &'static str) -> Vec<PackagePattern> {
+    let mut found: Vec<PackagePattern> =
+        fields.texts(key, PackagePattern::from_str).into_iter().map(|item| item.value).collect();
     found.sort();
     found.dedup();
     found
 }
 
 fn packages(mut fields: Fields<'_>) -> Packages {
-    let exclude = requirements(&mut fields, "exclude");
+    let exclude = patterns(&mut fields, "exclude");
+    let weak = fields.switch("weak", false);
     let located = fields.texts("install", Requirement::from_str);
-    for item in located.iter().filter(|item| exclude.contains(&item.value)) {
+    let is_excluded = |wanted: &str| exclude.iter().any(|pattern| pattern.as_str() == wanted);
+    for item in located.iter().filter(|item| is_excluded(item.value.parts().0)) {
         let message = format!("`{}` is both installed and excluded", item.value);
         fields.sources.report(&item.at, message, Some("remove one of the two"));
     }
     if located.is_empty() {
         fields.missing("install", "[\"bash\", …]");
     }
-    let database = fields.boolean("database", true);
+    let docs = fields.switch("docs", true);
+    let languages = fields.has("languages").then(|| {
+        let named = fields.texts("languages", words::language);
+        named.into_iter().map(|item| item.value).collect()
+    });
+    let skipped = fields.texts("skip_scripts", words::script);
+    let skip_scripts = skipped.into_iter().map(|item| item.value).collect();
+    let database = fields.switch("database", true);
     fields.finish();
     let mut install: Vec<Requirement> = located.into_iter().map(|item| item.value).collect();
     install.sort();
     install.dedup();
-    Packages { install, exclude, database }
+    Packages { install, exclude, weak, docs, languages, skip_scripts, database }
 }
 
 fn root(mut fields: Fields<'_>) -> Root {
@@ -242,8 +270,26 @@ fn root(mut fields: Fields<'_>) -> Root {
         }
         files.push(file);
     }
+    let filesystem = fields.optional("filesystem", FileSystem::from_str);
+    let archives = sorted(&mut fields, "archives", Archive::from_str);
     fields.finish();
-    Root { exclude: exclude.into_iter().map(|item| item.value).collect(), overlay, files }
+    Root {
+        exclude: exclude.into_iter().map(|item| item.value).collect(),
+        overlay,
+        files,
+        filesystem: filesystem.map_or_else(FileSystem::default, |kind| kind.value),
+        archives,
+    }
+}
+
+/// The words of the list `key`, sorted, each once.
+fn sorted<T: Ord>(
+    fields: &mut Fields<'_>,
+    key: &'static str,
+    parse: impl FnMut(&str) -> Result<T, String>,
+) -> Vec<T> {
+    let words = fields.texts(key, parse).into_iter().map(|item| item.value);
+    words.collect::<std::collections::BTreeSet<T>>().into_iter().collect()
 }
 
 fn overlay_folder(sources: &mut Sources, item: &Located<String>) -> Option<PathBuf> {
@@ -357,6 +403,7 @@ fn disk(mut fields: Fields<'_>) -> Disk {
         root_mib: fields.number("root_mib", 8..=65536, 512),
         data_mib: fields.number("data_mib", 16..=1_048_576, 64),
         verity_mib: 0,
+        formats: sorted(&mut fields, "formats", DiskFormat::from_str),
     };
     let needed = disk.root_mib.div_ceil(BLOCKS_PER_HASH_BLOCK) + 1;
     let verity = fields.node("verity_mib");
@@ -367,5 +414,6 @@ fn disk(mut fields: Fields<'_>) -> Disk {
         fields.sources.report(&at, message, Some(&format!("at least {needed} is needed")));
     }
     fields.finish();
-    Disk { verity_mib, ..disk }
+    let formats = if disk.formats.is_empty() { vec![DiskFormat::Raw] } else { disk.formats };
+    Disk { verity_mib, formats, ..disk }
 }

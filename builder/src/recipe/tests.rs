@@ -18,8 +18,18 @@ fn a_small_recipe_has_sane_defaults() {
     assert_eq!(recipe.health.timeout.as_secs(), 60);
     assert_eq!(recipe.health.tries, 3);
     assert_eq!(recipe.boot.init.as_str(), "/sbin/init");
-    let disk = Disk { esp_mib: 8, uki_mib: 64, root_mib: 512, verity_mib: 16, data_mib: 64 };
+    let disk = Disk {
+        esp_mib: 8,
+        uki_mib: 64,
+        root_mib: 512,
+        verity_mib: 16,
+        data_mib: 64,
+        formats: vec![crate::disk::format::DiskFormat::Raw],
+    };
     assert_eq!(recipe.disk, disk);
+    assert_eq!(recipe.root.filesystem, crate::rootfs::FileSystem::Erofs);
+    assert!(recipe.root.archives.is_empty());
+    assert!(recipe.packages.database);
 }
 
 #[test]
@@ -82,7 +92,7 @@ test.toml:5:8: `arm` is not supported
   |
 5 | arch = "arm"
   |        ^^^^^
-  = hint: write x86_64
+  = hint: write x86_64 or aarch64
 
 test.toml:8:7: `ftp://` is not supported
   |
@@ -230,4 +240,31 @@ fn what_has_no_end_is_no_recipe_and_no_key() {
     fixture.write_file("recipes/test.toml", text.replace("../keys/trusted", "/dev/zero"));
     let error = Recipe::load(&fixture.recipe_path()).expect_err("endless").to_string();
     assert!(error.contains("longer than a key"), "{error}");
+}
+
+#[test]
+fn formats_file_system_and_archives_are_chosen_by_words() {
+    let fixture = Fixture::new();
+    let text = fs::read_to_string(fixture.recipe_path()).expect("text");
+    let with = |root: &str, disk: &str| {
+        let more = format!("{text}[root]\n{root}\n[disk]\nformats = {disk}\n");
+        fixture.write_file("recipes/test.toml", more);
+    };
+    let root = "filesystem = \"erofs-lz4\"\narchives = [\"oci\", \"tar\", \"oci\"]";
+    with(root, "[\"qcow2\", \"vhdx-fixed\", \"qcow2\", \"raw\"]");
+    let recipe = fixture.recipe();
+    let texts: Vec<&str> = recipe.disk.formats.iter().map(|format| format.as_str()).collect();
+    assert_eq!(texts, ["raw", "vhdx-fixed", "qcow2"]);
+    assert_eq!(recipe.root.filesystem.as_str(), "erofs-lz4");
+    assert_eq!(recipe.root.archives, crate::archive::Archive::ALL);
+    with("filesystem = \"xfs\"\narchives = [\"zip\"]", "[\"vhd\"]");
+    let found = problems_of(&fixture);
+    for wrong in [
+        "`xfs` is no root file system\n",
+        "`zip` is no kind of archive\n",
+        "`vhd` is no disk format\n",
+        "possible are raw, vhdx, vhdx-fixed, qcow2",
+    ] {
+        assert!(found.contains(wrong), "{found}");
+    }
 }

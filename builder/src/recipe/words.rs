@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::{Component, Path};
 use std::str::FromStr;
 
+use crate::package::Phase;
+
 /// Says what is wrong and, after a line break, what to do about it.
 pub(super) type Refusal = String;
 
@@ -65,9 +67,29 @@ word!(
     ModuleName, check_module
 );
 word!(
-    /// A package name, something a package provides, or a path.
+    /// A package name, something a package provides, or a path; with a version
+    /// as in `bash >= 5`.
     Requirement, check_requirement
 );
+
+/// A language as `%lang` of a spec file has it: `de`, `pt_BR`, `sr@latin`.
+pub(super) fn language(text: &str) -> Result<String, Refusal> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '@' | '.' | '-');
+    if text.is_empty() || text.len() > 64 || !text.chars().all(fine) {
+        return Err(format!("`{text}` is no language\nwrite one such as \"en\" or \"pt_BR\""));
+    }
+    Ok(text.to_owned())
+}
+
+/// A package's script: `NAME %PHASE`.
+pub(super) fn script(text: &str) -> Result<(String, Phase), Refusal> {
+    let (name, phase) = text.split_once(' ').unwrap_or((text, ""));
+    check_requirement(name)?;
+    let phases = Phase::ALL.map(Phase::name).join(", ");
+    let unknown =
+        || format!("`{text}` names no script\nwrite a package's name and one of {phases}");
+    Ok((name.to_owned(), Phase::from_name(phase.trim()).ok_or_else(unknown)?))
+}
 
 fn check_name(text: &str) -> Result<(), Refusal> {
     check_short(text, 32, "-", false)?;
@@ -130,15 +152,33 @@ fn check_module(text: &str) -> Result<(), Refusal> {
 }
 
 fn check_requirement(text: &str) -> Result<(), Refusal> {
-    if text.is_empty()
-        || text.len() > 4096
-        || text.chars().any(|c| c.is_whitespace() || c.is_control())
-    {
-        let hint =
-            "write a package's name, what it provides, or a path; versions come from the lock";
-        return Err(format!("`{text}` does not name a package\n{hint}"));
+    let hint = match text.split(' ').collect::<Vec<_>>()[..] {
+        [_] | [_, "<" | "<=" | "=" | ">=" | ">", _] if is_requirement(text) => return Ok(()),
+        [_, _, _] => "a version is asked for like `bash = 5.2.15` or `bash >= 5`",
+        _ => "write a package's name, what it provides, or a path, and maybe a version",
+    };
+    Err(format!("`{text}` does not name a package\n{hint}"))
+}
+
+fn is_requirement(text: &str) -> bool {
+    let is_word = |word: &str| {
+        let wrong = |c: char| c.is_whitespace() || c.is_control() || "<>=".contains(c);
+        // A sign glued to a name is a name to rpm, and never meant.
+        !word.is_empty() && !word.ends_with(wrong) && !word.contains(char::is_whitespace)
+    };
+    let mut words = text.split(' ').filter(|word| !matches!(*word, "<" | "<=" | "=" | ">=" | ">"));
+    text.len() <= 4096 && words.all(is_word) && !text.contains(char::is_control)
+}
+
+impl Requirement {
+    /// The name, the sign and the version, as far as they are there.
+    #[must_use]
+    pub fn parts(&self) -> (&str, Option<(&str, &str)>) {
+        match self.0.split(' ').collect::<Vec<_>>()[..] {
+            [name, sign, version] => (name, Some((sign, version))),
+            _ => (&self.0, None),
+        }
     }
-    Ok(())
 }
 
 /// The processor an image is for.
@@ -146,6 +186,8 @@ fn check_requirement(text: &str) -> Result<(), Refusal> {
 pub enum Arch {
     /// 64-bit x86.
     X86_64,
+    /// 64-bit ARM: can be locked, not yet built.
+    Aarch64,
 }
 
 impl Arch {
@@ -154,6 +196,7 @@ impl Arch {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
         }
     }
 }
@@ -164,7 +207,8 @@ impl FromStr for Arch {
     fn from_str(text: &str) -> Result<Self, Refusal> {
         match text {
             "x86_64" => Ok(Self::X86_64),
-            other => Err(format!("`{other}` is not supported\nwrite x86_64")),
+            "aarch64" => Ok(Self::Aarch64),
+            other => Err(format!("`{other}` is not supported\nwrite x86_64 or aarch64")),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use formats::Digest;
 
+use super::names::Names;
 use super::{PackageId, filelists, primary, repomd};
 
 /// Takes `bytes` as a `repomd.xml`.
@@ -15,7 +16,7 @@ pub fn repomd(bytes: &[u8]) {
 /// Takes `bytes` as a `primary.xml`; says how many packages it names.
 pub fn primary(bytes: &[u8]) -> usize {
     let mut found = 0;
-    let _ = primary::parse(bytes, bytes.len() as u64, 0, |_| found += 1);
+    let _ = primary::parse(bytes, bytes.len() as u64, 0, &mut Names::default(), |_| found += 1);
     found
 }
 

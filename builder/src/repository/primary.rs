@@ -3,9 +3,10 @@
 
 use std::io::BufRead;
 
+use super::names::{Names, RawBound};
 use super::xml::{Document, Element, Fault, Piece};
-use super::{Dependency, Package};
-use crate::evr::{Bound, Evr, Nevra, Sense};
+use super::{Package, Relations};
+use crate::evr::{Evr, Nevra, Sense};
 use crate::lock::MAX_PACKAGE_BYTES;
 
 /// Fedora, the largest of its kind, has 80,000.
@@ -15,12 +16,15 @@ const MAX_ENTRIES: usize = 200_000;
 
 #[derive(Clone, Copy, PartialEq)]
 enum List {
+    None,
     Requires,
     Provides,
     Conflicts,
     Obsoletes,
-    /// Weak dependencies are not followed.
-    Ignored,
+    Recommends,
+    Suggests,
+    Supplements,
+    Enhances,
 }
 
 #[derive(Default)]
@@ -31,11 +35,8 @@ struct Draft {
     digest: Option<formats::Digest>,
     location: Option<String>,
     size: Option<u64>,
-    requires: Vec<Dependency>,
-    provides: Vec<Dependency>,
-    conflicts: Vec<Dependency>,
-    obsoletes: Vec<Dependency>,
-    files: Vec<Box<str>>,
+    build_time: u64,
+    relations: Relations,
     entries: usize,
 }
 
@@ -44,18 +45,19 @@ pub(super) fn parse(
     input: impl BufRead,
     open_size: u64,
     repository: usize,
+    names: &mut Names,
     mut found: impl FnMut(Package),
 ) -> Result<(), Fault> {
     let mut document = Document::new(input, open_size);
     let mut draft = Draft::default();
-    let mut list = List::Ignored;
+    let mut list = List::None;
     let mut text = String::new();
     let mut count = 0;
     loop {
         match document.next()? {
             Piece::Begin(element) => {
                 text.clear();
-                begin(&element, &mut draft, &mut list)?;
+                begin(&element, &mut draft, &mut list, names)?;
             }
             Piece::Text(piece) => text.push_str(&piece),
             Piece::End(end) => match end.name() {
@@ -63,7 +65,7 @@ pub(super) fn parse(
                 "arch" => draft.arch = std::mem::take(&mut text),
                 "checksum" => draft.digest = text.trim().parse().ok(),
                 "file" => {
-                    draft.files.push(text.as_str().into());
+                    draft.relations.files.push(names.name(&text));
                     draft.count_entry()?;
                 }
                 "package" => {
@@ -90,14 +92,24 @@ pub(super) fn check_length(found: u64, announced: u64) -> Result<(), Fault> {
     Err(format!("it unpacks to {found} bytes, {announced} were announced"))
 }
 
-fn begin(element: &Element<'_>, draft: &mut Draft, list: &mut List) -> Result<(), Fault> {
+fn begin(
+    element: &Element<'_>,
+    draft: &mut Draft,
+    list: &mut List,
+    names: &mut Names,
+) -> Result<(), Fault> {
     match element.name() {
+        "entry" => entry(element, draft, *list, names)?,
         "package" => *draft = Draft::default(),
         "version" => {
             let epoch = element.attribute("epoch")?.unwrap_or_default();
             let (version, release) = (element.required("ver")?, element.required("rel")?);
             let epoch = parse_epoch(&epoch)?;
             draft.evr = Some(Evr { epoch, version, release });
+        }
+        "time" => {
+            let time = element.attribute("build")?.unwrap_or_default();
+            draft.build_time = time.parse().unwrap_or(0);
         }
         "size" => {
             let size = element.required("package")?.parse().ok();
@@ -116,18 +128,10 @@ fn begin(element: &Element<'_>, draft: &mut Draft, list: &mut List) -> Result<()
         "provides" => *list = List::Provides,
         "conflicts" => *list = List::Conflicts,
         "obsoletes" => *list = List::Obsoletes,
-        "recommends" | "suggests" | "supplements" | "enhances" => *list = List::Ignored,
-        "entry" => {
-            draft.count_entry()?;
-            let list = match list {
-                List::Requires => &mut draft.requires,
-                List::Provides => &mut draft.provides,
-                List::Conflicts => &mut draft.conflicts,
-                List::Obsoletes => &mut draft.obsoletes,
-                List::Ignored => return Ok(()),
-            };
-            list.push(dependency(element)?);
-        }
+        "recommends" => *list = List::Recommends,
+        "suggests" => *list = List::Suggests,
+        "supplements" => *list = List::Supplements,
+        "enhances" => *list = List::Enhances,
         _ => {}
     }
     Ok(())
@@ -135,28 +139,56 @@ fn begin(element: &Element<'_>, draft: &mut Draft, list: &mut List) -> Result<()
 
 fn parse_epoch(text: &str) -> Result<u32, Fault> {
     match text {
-        "" => Ok(0),
+        "" | "0" => Ok(0),
         text => text.parse().map_err(|_| format!("{text:?} is not an epoch")),
     }
 }
 
-fn dependency(element: &Element<'_>) -> Result<Dependency, Fault> {
-    let name = element.required("name")?;
-    let Some(flags) = element.attribute("flags")? else {
-        return Ok(Dependency { name, bound: None });
-    };
-    let sense = match flags.as_str() {
+fn parse_sense(name: &str, flags: &str) -> Result<Sense, Fault> {
+    Ok(match flags {
         "LT" => Sense::Less,
         "LE" => Sense::LessEqual,
         "EQ" => Sense::Equal,
         "GE" => Sense::GreaterEqual,
         "GT" => Sense::Greater,
         other => return Err(format!("{name} has unknown flags {other:?}")),
+    })
+}
+
+/// One dependency of the list being read.
+fn entry(
+    element: &Element<'_>,
+    draft: &mut Draft,
+    list: List,
+    names: &mut Names,
+) -> Result<(), Fault> {
+    draft.count_entry()?;
+    let relations = &mut draft.relations;
+    let list = match list {
+        List::None => return Ok(()),
+        List::Requires => &mut relations.requires,
+        List::Provides => &mut relations.provides,
+        List::Conflicts => &mut relations.conflicts,
+        List::Obsoletes => &mut relations.obsoletes,
+        List::Recommends => &mut relations.recommends,
+        List::Suggests => &mut relations.suggests,
+        List::Supplements => &mut relations.supplements,
+        List::Enhances => &mut relations.enhances,
     };
-    let epoch = parse_epoch(&element.attribute("epoch")?.unwrap_or_default())?;
-    let version = element.attribute("ver")?.unwrap_or_default();
-    let release = element.attribute("rel")?.filter(|release| !release.is_empty());
-    Ok(Dependency { name, bound: Some(Bound { sense, epoch, version, release }) })
+    let [name, flags, epoch, version, release] =
+        element.attributes(["name", "flags", "epoch", "ver", "rel"])?;
+    let name = name.ok_or("<entry> has no name")?;
+    let bound = match &flags {
+        None => None,
+        Some(flags) => Some(RawBound {
+            sense: parse_sense(&name, flags)?,
+            epoch: parse_epoch(epoch.as_deref().unwrap_or_default())?,
+            version: version.as_deref().unwrap_or_default(),
+            release: release.as_deref().filter(|release| !release.is_empty()),
+        }),
+    };
+    list.push(names.dependency(&name, bound));
+    Ok(())
 }
 
 fn found_in(draft: Draft, repository: usize, found: &mut impl FnMut(Package)) -> Result<(), Fault> {
@@ -175,11 +207,8 @@ fn found_in(draft: Draft, repository: usize, found: &mut impl FnMut(Package)) ->
             arch: draft.arch,
             name: name.clone(),
         },
-        requires: draft.requires,
-        provides: draft.provides,
-        conflicts: draft.conflicts,
-        obsoletes: draft.obsoletes,
-        files: draft.files,
+        build_time: draft.build_time,
+        relations: draft.relations,
     };
     found(package);
     Ok(())

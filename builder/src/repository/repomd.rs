@@ -27,6 +27,8 @@ pub(super) struct MetadataFile {
 /// The two files that are used.
 #[derive(Debug)]
 pub(super) struct Repomd {
+    /// When it was made, or a count: larger is newer. Not all say it.
+    pub revision: Option<u64>,
     pub primary: MetadataFile,
     pub filelists: Option<MetadataFile>,
 }
@@ -42,7 +44,7 @@ struct Draft {
 /// Reads `repomd.xml`.
 pub(super) fn parse(bytes: &[u8]) -> Result<Repomd, Fault> {
     let mut document = Document::new(bytes, MAX_BYTES);
-    let (mut primary, mut filelists) = (None, None);
+    let (mut primary, mut filelists, mut revision) = (None, None, None);
     let mut kind = String::new();
     let mut draft = Draft::default();
     let mut text = String::new();
@@ -63,6 +65,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Repomd, Fault> {
             }
             Piece::Text(piece) => text.push_str(&piece),
             Piece::End(end) => match (end.name(), kind.as_str()) {
+                ("revision", "") => revision = text.trim().parse().ok(),
                 ("checksum", _) => draft.digest = text.trim().parse().ok(),
                 ("size", _) => draft.size = text.trim().parse().ok(),
                 ("open-size", _) => draft.open_size = text.trim().parse().ok(),
@@ -78,7 +81,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Repomd, Fault> {
         }
     }
     let primary = primary.ok_or("it names no primary metadata")?;
-    Ok(Repomd { primary, filelists })
+    Ok(Repomd { revision, primary, filelists })
 }
 
 impl Draft {

@@ -8,10 +8,10 @@ use formats::Digest;
 
 use super::repomd::{self, MetadataFile, Repomd};
 use super::{RepositoryError, RepositoryFault};
-use crate::location::{Location, LocationError, with_retries};
+use crate::location::{Brought, Location, LocationError, Place, TransferError};
 use crate::recipe::Repository;
 use crate::signature::{self, Keyring};
-use crate::store::{Store, StoreError};
+use crate::store::{SignedMetadata, Store, StoreError};
 
 const REPOMD: &str = "repodata/repomd.xml";
 const REPOMD_SIGNATURE: &str = "repodata/repomd.xml.asc";
@@ -44,17 +44,22 @@ impl Source {
 
     fn try_open(repository: &Repository, store: &Store) -> Result<Self, RepositoryFault> {
         let keyring = Keyring::new(&repository.keys).map_err(RepositoryFault::Keys)?;
-        let location = Location::new(&repository.place)?;
-        let bytes = location.read(REPOMD, repomd::MAX_BYTES)?;
-        let signature = match location.read(REPOMD_SIGNATURE, MAX_SIGNATURE_BYTES) {
-            Err(LocationError::Missing { .. }) => Err(signature::SignatureError::Unsigned),
-            other => signature::detached(&other?),
+        let location = Location::new(repository);
+        let seen = store.seen_metadata(&repository.url);
+        let (place, read) = match (location.first(read_signed), &seen) {
+            (Err(error), Some(seen)) if error.is_offline() => (0, seen.clone()),
+            (read, _) => read?,
         };
-        signature
-            .and_then(|signatures| keyring.verify(&signatures, &bytes))
-            .map_err(|source| RepositoryFault::Signature { file: REPOMD, source })?;
-        let repomd = repomd::parse(&bytes)
-            .map_err(|why| RepositoryFault::Malformed { file: REPOMD.to_owned(), why })?;
+        let repomd = check(&read, &keyring)?;
+        let newest = seen.as_ref().and_then(|seen| check(seen, &keyring).ok()?.revision);
+        if place > 0 && repomd.revision < newest {
+            return Err(RepositoryFault::Older { address: location.address_in(place, REPOMD) });
+        }
+        if seen.as_ref() != Some(&read) {
+            let failed = |source| RepositoryFault::Store { file: REPOMD.to_owned(), source };
+            store.note_metadata(&repository.url, &read).map_err(failed)?;
+        }
+        let SignedMetadata { bytes, .. } = read;
         Ok(Self {
             id: repository.id.to_string(),
             url: repository.url.clone(),
@@ -113,16 +118,36 @@ impl Source {
         if self.store.has(&file.digest, file.size) {
             return Ok(());
         }
-        let is_temporary = |fault: &RepositoryFault| match fault {
-            RepositoryFault::Location(error) => error.is_temporary(),
-            RepositoryFault::Store { source: StoreError::Source { .. }, .. } => true,
-            _ => false,
-        };
-        with_retries(is_temporary, || {
-            let reader = self.location.open(&file.href)?;
-            let inserted = self.store.insert(reader, file.size, &file.digest);
-            let failed = |source| RepositoryFault::Store { file: file.href.clone(), source };
-            inserted.map(|_| ()).map_err(failed)
-        })
+        let brought =
+            self.location.bring(&file.href, file.size, &file.digest, &self.store, &mut |_| {});
+        let failed = |source| RepositoryFault::Store { file: file.href.clone(), source };
+        match brought {
+            Ok(Brought::There) => Ok(()),
+            Ok(Brought::Received(received)) => received.keep().map(drop).map_err(failed),
+            Err(TransferError::Location(error)) => Err(error.into()),
+            Err(TransferError::Store(error)) => Err(failed(error)),
+        }
     }
+}
+
+/// `repomd.xml` and its signature belong together: both from one place.
+fn read_signed(place: &Place) -> Result<SignedMetadata, LocationError> {
+    let bytes = place.read(REPOMD, repomd::MAX_BYTES)?;
+    let signature = match place.read(REPOMD_SIGNATURE, MAX_SIGNATURE_BYTES) {
+        Err(LocationError::Missing { .. }) => Vec::new(),
+        other => other?,
+    };
+    Ok(SignedMetadata { bytes, signature })
+}
+
+fn check(read: &SignedMetadata, keyring: &Keyring) -> Result<Repomd, RepositoryFault> {
+    let signatures = match read.signature.as_slice() {
+        [] => Err(signature::SignatureError::Unsigned),
+        bytes => signature::detached(bytes),
+    };
+    signatures
+        .and_then(|signatures| keyring.verify(&signatures, &read.bytes))
+        .map_err(|source| RepositoryFault::Signature { file: REPOMD, source })?;
+    repomd::parse(&read.bytes)
+        .map_err(|why| RepositoryFault::Malformed { file: REPOMD.to_owned(), why })
 }

@@ -1,6 +1,7 @@
 //! Streaming XML with limits: a document has a known length, and no element
 //! or text of it may be longer than a line of metadata ever is.
 
+use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
 
 use quick_xml::Reader;
@@ -94,6 +95,23 @@ impl Element<'_> {
         let Some(found) = found else { return Ok(None) };
         let value = found.normalized_value(XmlVersion::Implicit1_0);
         Ok(Some(value.map_err(|error| error.to_string())?.into_owned()))
+    }
+
+    /// The attributes of these names, without escapes, in one go.
+    pub fn attributes<const N: usize>(
+        &self,
+        names: [&str; N],
+    ) -> Result<[Option<Cow<'_, str>>; N], Fault> {
+        let mut found = [const { None }; N];
+        for attribute in self.0.attributes() {
+            let attribute = attribute.map_err(|error| error.to_string())?;
+            let key = attribute.key.into_inner();
+            if let Some(at) = names.iter().position(|name| *name == key) {
+                let value = attribute.normalized_value(XmlVersion::Implicit1_0);
+                found[at] = Some(value.map_err(|error| error.to_string())?);
+            }
+        }
+        Ok(found)
     }
 
     /// The attribute `name`, which must be there.

@@ -93,3 +93,20 @@ fn no_changed_byte_does_more_than_be_refused_or_entered() {
     // What is text, and what pads it, may be anything.
     assert!((1..good.len()).contains(&taken), "{taken} of {}", good.len());
 }
+
+#[test]
+fn the_database_lies_with_the_root_and_rpm_finds_it() {
+    let database = || Content::bytes(b"rows".to_vec());
+    let mut tree = Tree::new(7);
+    install(&mut tree, database()).unwrap();
+    let id = tree.resolve(LINK).unwrap();
+    assert_eq!(tree.resolve(PATH), Some(id));
+    assert_eq!((tree.inode(id).meta.mode, tree.inode(id).meta.mtime), (0o644, 7));
+    assert!(matches!(&tree.get(LINK).unwrap().node, Node::Symlink(to) if to == TARGET));
+
+    // As in distributions whose rpm has it there already.
+    let mut tree = Tree::new(7);
+    tree.symlink(&TreePath::new("/var/lib/rpm").unwrap(), "../../usr/lib/sysimage/rpm").unwrap();
+    install(&mut tree, database()).unwrap();
+    assert_eq!(tree.read(LINK, 10).unwrap(), b"rows");
+}

@@ -9,7 +9,7 @@ const MAX_DEPTH: usize = 16;
 
 /// A dependency, plain or rich.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Need {
+pub(crate) enum Need {
     Plain(Dependency),
     /// All of them.
     And(Vec<Need>),
@@ -91,7 +91,7 @@ impl<'a> Words<'a> {
         };
         self.next();
         let version = self.next().ok_or("unexpected end")?;
-        Ok(Dependency { name: name.to_owned(), bound: Some(Bound::parse(sense, version)) })
+        Ok(Dependency { name: name.into(), bound: Some(Bound::parse(sense, version)) })
     }
 
     fn expression(&mut self, depth: usize) -> Result<Need, String> {

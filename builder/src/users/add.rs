@@ -17,6 +17,8 @@ pub struct GroupAdd {
     pub gid: Option<u32>,
     /// `-r`: a number from the system's range.
     pub system: bool,
+    /// `-f`: an existing group is no failure.
+    pub force: bool,
 }
 
 /// A call of `useradd`.
@@ -52,7 +54,7 @@ impl GroupAdd {
             match option {
                 "g" | "gid" => call.gid = Some(value?.parse().ok()?),
                 "r" | "system" => call.system = true,
-                "f" | "force" => {}
+                "f" | "force" => call.force = true,
                 "" => names.push(value?.to_owned()),
                 _ => return None,
             }
@@ -175,7 +177,7 @@ impl Accounts {
         })?;
         for group in &call.groups {
             self.known_group(&call.name, group)?;
-            self.add_members(group, std::slice::from_ref(&call.name));
+            self.join(&call.name, group);
         }
         Ok(())
     }
@@ -205,12 +207,19 @@ impl Accounts {
     }
 }
 
-/// System accounts are numbered downwards, people's upwards.
+/// System accounts are numbered downwards from the lowest that is taken, people's
+/// upwards from the highest; only where that leads out of the range, gaps are
+/// filled (shadow's `libmisc/find_new_gid.c`).
 fn free(name: &str, system: bool, is_free: impl Fn(u32) -> bool) -> Result<u32, UsersError> {
     let found = if system {
-        (SYSTEM_MIN..=SYSTEM_MAX).rev().find(|number| is_free(*number))
+        let lowest = (SYSTEM_MIN..=SYSTEM_MAX).find(|number| !is_free(*number));
+        let below = lowest.map_or(SYSTEM_MAX, |lowest| lowest - 1);
+        let downwards = (SYSTEM_MIN..=below).rev().chain((SYSTEM_MIN..=SYSTEM_MAX).rev());
+        downwards.into_iter().find(|number| is_free(*number))
     } else {
-        (PEOPLE_MIN..=PEOPLE_MAX).find(|number| is_free(*number))
+        let highest = (PEOPLE_MIN..=PEOPLE_MAX).rev().find(|number| !is_free(*number));
+        let above = highest.map_or(PEOPLE_MIN, |highest| highest + 1);
+        (above..=PEOPLE_MAX).chain(PEOPLE_MIN..=PEOPLE_MAX).find(|number| is_free(*number))
     };
     found.ok_or_else(|| UsersError::Full { name: name.to_owned() })
 }

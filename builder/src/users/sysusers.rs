@@ -61,8 +61,22 @@ impl Accounts {
     /// # Errors
     /// If a file has a line that is not understood, or an account cannot be made.
     pub fn sysusers(&mut self, tree: &Tree) -> Result<(), SysusersError> {
+        self.sysusers_of(tree, &[])
+    }
+
+    /// Makes the accounts that the named declaration files declare, or all if
+    /// none is named. A file is looked for in the usual folders unless its path
+    /// is given.
+    ///
+    /// # Errors
+    /// As [`Accounts::sysusers`], or if a named file is not there.
+    pub fn sysusers_of(&mut self, tree: &Tree, named: &[String]) -> Result<(), SysusersError> {
         let mut declared = Declared::default();
-        for path in files(tree) {
+        let found = match named {
+            [] => files(tree),
+            _ => named.iter().map(|name| find(tree, name)).collect(),
+        };
+        for path in found {
             let bytes = tree.read(&path, MAX_FILE_BYTES)?;
             declared.read(&path, &String::from_utf8_lossy(&bytes))?;
         }
@@ -182,6 +196,13 @@ impl Numbers {
         }
         Err(UsersError::Full { name: name.to_owned() })
     }
+}
+
+/// A declaration file by its name or path.
+fn find(tree: &Tree, name: &str) -> String {
+    let places = FOLDERS.iter().map(|folder| format!("{folder}/{name}"));
+    let found = places.into_iter().find(|path| tree.resolve(path).is_some());
+    found.filter(|_| !name.contains('/')).unwrap_or_else(|| name.to_owned())
 }
 
 /// Declaration files, sorted by name whatever their folder.

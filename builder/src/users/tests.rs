@@ -79,11 +79,11 @@ fn useradd_and_groupadd_number_downwards() {
     accounts.groupadd(&GroupAdd::parse(&words("-r -f fourth")).unwrap()).unwrap();
     accounts.write(&mut tree).unwrap();
     let text = |path| String::from_utf8(tree.read(path, 9999).unwrap()).unwrap();
-    let added = "messagebus:x:999:999:Bus:/nonexistent:/usr/sbin/nologin\n\
+    let added = "messagebus:x:999:996:Bus:/nonexistent:/usr/sbin/nologin\n\
                  other:x:150:150::/home/other:/bin/sh\n";
     assert_eq!(text("/etc/passwd"), format!("{PASSWD}{added}"));
-    let groups = GROUP.replace(":zed", ":messagebus,zed");
-    let added = "messagebus:x:999:\nother:x:150:\nthird:x:998:\nfourth:x:996:\n";
+    let groups = GROUP.replace(":zed", ":zed,messagebus");
+    let added = "messagebus:x:996:\nother:x:150:\nthird:x:149:\nfourth:x:148:\n";
     assert_eq!(text("/etc/group"), format!("{groups}{added}"));
     assert!(text("/etc/shadow").ends_with("messagebus:!:20000::::::\nother:!:20000::::::\n"));
     assert!(text("/etc/gshadow").ends_with("other:!::\nthird:!::\nfourth:!::\n"));

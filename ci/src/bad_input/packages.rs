@@ -54,8 +54,8 @@ pub(super) fn badly_signed(base: &Base<'_>) -> Result<()> {
     };
     let names = ["other-key", "truncated", "unsigned", "wrong-digest"];
     place.write_recipe(&recipe("../synthetic/bad", &format!("\"{}\"", names.join("\", \""))))?;
-    output(&mut place.lock_command())?;
-    let said = place.refuses(&mut place.build_command(), 1, &[])?;
+    // Locking reads their scripts, so it is locking that refuses them.
+    let said = place.refuses(&mut place.lock_command(), 1, &[])?;
     let reasons = [
         "its signature is not accepted",
         "cut off",

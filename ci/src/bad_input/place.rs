@@ -142,6 +142,16 @@ impl<'w> Place<'w> {
         command
     }
 
+    /// `slipway vendor`.
+    pub fn vendor_command(&self) -> Command {
+        self.command("vendor")
+    }
+
+    /// The program itself.
+    pub fn slipway(&self) -> &Path {
+        &self.workshop.programs.slipway
+    }
+
     /// Runs `command`, which must fail with `code`, name all of `mentions` and
     /// change neither output nor lock. Returns what it said.
     pub fn refuses(&self, command: &mut Command, code: i32, mentions: &[&str]) -> Result<String> {
@@ -169,8 +179,15 @@ impl<'w> Place<'w> {
     /// The output holds the whole image and nothing else.
     pub fn holds_the_image(&self) -> Result<()> {
         let paths: Vec<PathBuf> = listing(&self.out)?.into_iter().map(|file| file.path).collect();
-        let files =
-            ["demo-small_1.0.0.bundle", "disk.raw", "layout.txt", "manifest.json", "packages.txt"];
+        let files = [
+            "demo-small_1.0.0.bundle",
+            "disk.raw",
+            "inputs.tar",
+            "layout.txt",
+            "lock.toml",
+            "manifest.json",
+            "packages.txt",
+        ];
         let wanted = files.map(|file| Path::new("demo-small-1.0.0").join(file));
         ensure!(paths == wanted, "the output is not the image alone: {paths:?}");
         let bundle = self.image().bundle;
@@ -178,7 +195,8 @@ impl<'w> Place<'w> {
         self.nothing_half_written()
     }
 
-    fn image(&self) -> Image {
+    /// The image that was built here.
+    pub fn image(&self) -> Image {
         let folder = self.out.join("demo-small-1.0.0");
         Image {
             disk: folder.join("disk.raw"),

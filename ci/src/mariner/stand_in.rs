@@ -188,7 +188,9 @@ impl Files {
         let shipped: Vec<usize> = (0..self.paths.len()).filter(|at| !self.is_ghost[*at]).collect();
         let same = |at: usize| {
             let regular = self.is_regular(at);
-            let linked = |other: &&usize| regular && self.is_regular(**other) && self.inodes[**other] == self.inodes[at];
+            let linked = |other: &&usize| {
+                regular && self.is_regular(**other) && self.inodes[**other] == self.inodes[at]
+            };
             shipped.iter().filter(linked).copied().collect::<Vec<_>>()
         };
         let mut archive = Vec::new();
@@ -211,21 +213,8 @@ impl Files {
 
 /// An entry of a "newc" archive (cpio(5)).
 fn entry(out: &mut Vec<u8>, name: &str, inode: u32, mode: u32, links: usize, data: &[u8]) {
-    let fields = [
-        inode as usize,
-        mode as usize,
-        0,
-        0,
-        links,
-        0,
-        data.len(),
-        0,
-        0,
-        0,
-        0,
-        name.len() + 1,
-        0,
-    ];
+    let fields =
+        [inode as usize, mode as usize, 0, 0, links, 0, data.len(), 0, 0, 0, 0, name.len() + 1, 0];
     out.extend(b"070701");
     fields.iter().for_each(|field| out.extend(format!("{field:08x}").bytes()));
     out.extend(name.bytes());

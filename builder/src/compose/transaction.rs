@@ -1,0 +1,146 @@
+//! A transaction of rpm 4.18 into an empty root, one step after the other
+//! (`rpmtsRun` in `lib/transaction.c`, `rpmPackageInstall` in `lib/psm.c`).
+//!
+//! ```text
+//! %pretrans of all
+//! for each package: %triggerprein ─▶ %pre ─▶ files ─▶ %filetriggerin, high priority
+//!                   ─▶ %post ─▶ %triggerin ─▶ %filetriggerin, lower priority
+//! %posttrans of all ─▶ %transfiletriggerin of all ─▶ ldconfig, if anybody asked for it
+//! ```
+
+use super::execute::{Execution, Whose};
+use super::links::Links;
+use super::plan::{self, Action};
+use super::runner::Runners;
+use super::triggers::{HIGH_PRIORITY, Installed, Triggered};
+use super::{ComposeError, Options, Report, needs, place};
+use crate::package::{Package, Phase};
+use crate::tree::Tree;
+
+/// What a transaction leaves.
+pub struct Outcome {
+    /// The root file system.
+    pub tree: Tree,
+    /// Places of the packages in what was given, in the order of installation.
+    pub order: Vec<usize>,
+    /// What happened to each of their files, in the same order.
+    pub actions: Vec<Vec<Action>>,
+    /// What was done besides.
+    pub report: Report,
+}
+
+/// Installs `packages`.
+///
+/// # Errors
+/// If they conflict, do not fit together, or a script cannot be run.
+pub fn run(
+    packages: &[Package],
+    options: &Options,
+    runners: Runners<'_>,
+) -> Result<Outcome, ComposeError> {
+    let order = order(packages);
+    let ordered: Vec<&Package> = order.iter().map(|at| &packages[*at]).collect();
+    let tree = Tree::new(options.source_date_epoch);
+    let execution = Execution::new(tree, options, runners);
+    let mut transaction = Transaction { packages: &ordered, actions: Vec::new(), execution };
+    transaction.all_of(Phase::PreTrans, 0)?;
+    let tree = &transaction.execution.tree;
+    transaction.actions = plan::plan(tree, &ordered, &Links::of(tree, &ordered), options)
+        .map_err(ComposeError::Conflicts)?;
+    for at in 0..ordered.len() {
+        transaction.install(at)?;
+    }
+    transaction.all_of(Phase::PostTrans, ordered.len())?;
+    for at in 0..ordered.len() {
+        let triggered = transaction.installed(ordered.len()).transaction_file_triggers(at);
+        transaction.execution.all(&ordered, triggered)?;
+    }
+    let actions = transaction.actions;
+    let (tree, report) = transaction.execution.finish()?;
+    Ok(Outcome { tree, order, actions, report })
+}
+
+/// The order of installation, as places in `packages`; it does not depend on
+/// the order they are given in. It is that of `rpm -i` with the packages sorted
+/// by name and version, but where neither needs the other `filesystem` and
+/// `setup` come first.
+fn order(packages: &[Package]) -> Vec<usize> {
+    // Of several that nothing holds back, rpm takes the one it was given last.
+    let rank = |package: &Package| match package.identity.name.as_str() {
+        "filesystem" => 2,
+        "setup" => 1,
+        _ => 0,
+    };
+    let mut given: Vec<usize> = (0..packages.len()).collect();
+    given.sort_by_key(|at| (rank(&packages[*at]), &packages[*at].identity));
+    let sorted: Vec<&Package> = given.iter().map(|at| &packages[*at]).collect();
+    let links = Links::of(&Tree::new(0), &sorted);
+    needs::install_order(&sorted, &links).into_iter().map(|at| given[at]).collect()
+}
+
+struct Transaction<'a, 'r> {
+    packages: &'a [&'a Package],
+    actions: Vec<Vec<Action>>,
+    execution: Execution<'a, 'r>,
+}
+
+impl<'a> Transaction<'a, '_> {
+    fn installed(&self, count: usize) -> Installed<'a, '_> {
+        Installed { packages: self.packages, actions: &self.actions, count }
+    }
+
+    /// Runs `%pretrans` or `%posttrans` of all, with `count` packages installed.
+    fn all_of(&mut self, phase: Phase, count: usize) -> Result<(), ComposeError> {
+        for at in 0..self.packages.len() {
+            let there = self.installed(count).named(&self.packages[at].identity.name);
+            self.plain(at, phase, there.max(1))?;
+        }
+        Ok(())
+    }
+
+    /// Runs a package's own script of a phase, if it has one; `versions` is how
+    /// many of the package there will be.
+    fn plain(&mut self, at: usize, phase: Phase, versions: usize) -> Result<(), ComposeError> {
+        let package = self.packages[at];
+        let mut scripts = package.scriptlets.iter().filter(|script| script.phase == phase);
+        let Some(script) = scripts.next() else {
+            return Ok(());
+        };
+        self.execution.run(Whose { package, script }, &[versions.to_string()], &[])
+    }
+
+    fn install(&mut self, at: usize) -> Result<(), ComposeError> {
+        let package = self.packages[at];
+        let versions = self.installed(at).named(&package.identity.name) + 1;
+        self.triggers(at, Phase::TriggerPreIn, at)?;
+        self.plain(at, Phase::Pre, versions)?;
+        let unknown = place::place(&mut self.execution.tree, package, &self.actions[at])?;
+        self.execution.report.unknown_owners.extend(unknown);
+        let count = at + 1;
+        let high = |priority| priority >= HIGH_PRIORITY;
+        self.file_triggers(at, count, high)?;
+        self.plain(at, Phase::Post, versions)?;
+        self.triggers(at, Phase::TriggerIn, count)?;
+        self.file_triggers(at, count, |priority| !high(priority))
+    }
+
+    fn triggers(&mut self, at: usize, phase: Phase, count: usize) -> Result<(), ComposeError> {
+        let mut triggered = self.installed(count).waiting_for(at, phase);
+        triggered.extend(self.installed(count).waited_by(at, phase));
+        self.run_all(triggered)
+    }
+
+    fn file_triggers(
+        &mut self,
+        at: usize,
+        count: usize,
+        wanted: impl Fn(u32) -> bool,
+    ) -> Result<(), ComposeError> {
+        let triggered = self.installed(count).file_triggers(at, wanted);
+        self.run_all(triggered)
+    }
+
+    fn run_all(&mut self, triggered: Vec<Triggered<'a>>) -> Result<(), ComposeError> {
+        self.execution.all(self.packages, triggered)
+    }
+}

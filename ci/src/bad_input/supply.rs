@@ -1,0 +1,285 @@
+//! Where packages come from and what they become: a store that is damaged, a
+//! build that has no network, an image that somebody else builds again, and
+//! one that was changed afterwards.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use super::place::{Base, Place, partition, refused};
+use crate::process::output;
+
+/// A user with as few rights as there are.
+const NOBODY: &str = "65534";
+
+/// `slipway` with nothing but what is said here.
+fn slipway(place: &Place<'_>, arguments: &[&str]) -> Command {
+    let mut command = Command::new(place.slipway());
+    command.args(arguments).stdin(Stdio::null()).env("LC_ALL", "C.UTF-8");
+    command
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// Damage is found, removed, and mended by the next build.
+pub(super) fn damaged_store(base: &Base<'_>) -> Result<()> {
+    let place = base.cold_place("damaged-store")?;
+    place.builds()?;
+    let store = text(&place.store);
+    output(&mut slipway(&place, &["store", "verify", "--store", &store]))?;
+    let mut damaged = Vec::new();
+    let blob = largest(&place.store.join("sha256"), "")?;
+    let name = text(Path::new(blob.file_name().context("a blob has a name")?));
+    // That of another package: what is made of a damaged one says nothing.
+    for file in [largest(&place.store.join("payload"), &name)?, blob] {
+        // Like a bit that falls over: in place, whatever the permissions.
+        flip(&file, file.metadata()?.len() / 2)?;
+        damaged.push(text(file.strip_prefix(&place.store)?));
+    }
+    let mentions: Vec<&str> = damaged.iter().map(String::as_str).collect();
+    refused(
+        &mut slipway(&place, &["store", "verify", "--report", "--store", &store]),
+        1,
+        &mentions,
+    )?;
+    refused(&mut slipway(&place, &["store", "verify", "--store", &store]), 1, &mentions)?;
+    output(&mut slipway(&place, &["store", "verify", "--store", &store]))?;
+    place.builds()?;
+    identical(&place, &base.image.folder, &place.image().folder)
+}
+
+/// The lock's own packages stay, everything else goes; the next build fetches
+/// what it needs.
+pub(super) fn collected_store(base: &Base<'_>) -> Result<()> {
+    let place = base.cold_place("collected-store")?;
+    place.builds()?;
+    let (store, lock) = (text(&place.store), text(&place.lock));
+    let collect = ["store", "gc", "--max-size", "0", "--store", &store];
+    output(slipway(&place, &collect).args(["--keep", &lock]))?;
+    ensure!(largest(&place.store.join("sha256"), "").is_ok(), "what a lock names was to stay");
+    // Nothing is there to be fetched from; all is at hand.
+    let packages = place.own_repository()?.join("Packages");
+    let away = place.folder.join("away");
+    fs::rename(&packages, &away)?;
+    place.builds()?;
+    output(&mut slipway(&place, &collect))?;
+    ensure!(largest(&place.store.join("sha256"), "").is_err(), "nothing was to stay");
+    place.refuses(&mut place.build_command(), 1, &["cannot fetch"])?;
+    fs::rename(&away, &packages)?;
+    // A limit that is too small for a build does not hinder it.
+    output(place.build_command().env("SLIPWAY_STORE_MAX", "1MB"))?;
+    place.holds_the_image()
+}
+
+/// From a vendored folder, in a network namespace without any network, by
+/// somebody else in another folder with another umask, zone and language.
+pub(super) fn without_network(base: &Base<'_>) -> Result<()> {
+    let place = base.cold_place("without-network")?;
+    let server = serve(place.folder.join("out/repository").canonicalize()?)?;
+    // The folder that the recipe names otherwise must not help out.
+    let fragment = place.folder.join("recipes/fragments/demo-repository.toml");
+    let web = fs::read_to_string(&fragment)?
+        .replace("url = \"../../out/repository\"", &format!("url = \"{server}\""));
+    ensure!(web.contains(&server), "the fragment names its repository in another way");
+    fs::write(&fragment, web)?;
+    output(&mut place.lock_command())?;
+    let vendor = place.folder.join("vendor");
+    output(place.vendor_command().arg("--out").arg(&vendor))?;
+    let built = build_apart(base, &place, &vendor, "one")?;
+    let again = build_apart(base, &place, &vendor, "two")?;
+    identical(&place, &built, &again)?;
+    // What is missing is named, and where it would have to come from.
+    let missing = largest(&vendor.join("sha256"), "")?;
+    fs::rename(&missing, place.folder.join("missing"))?;
+    let mut build = apart(&place, &vendor, &place.folder.join("three"), base)?;
+    refused(&mut build, 1, &["linux-image", &server, "--offline forbids that"])?;
+    Ok(())
+}
+
+/// Builds from `vendor` and nothing else; returns the image's folder.
+fn build_apart(base: &Base<'_>, place: &Place<'_>, vendor: &Path, name: &str) -> Result<PathBuf> {
+    let folder = place.folder.join(name);
+    output(&mut apart(place, vendor, &folder, base)?)?;
+    Ok(folder.join("images/demo-small-1.0.0"))
+}
+
+/// A build in a namespace without a network, and, where that is possible, as
+/// another user in another environment.
+fn apart(place: &Place<'_>, vendor: &Path, folder: &Path, base: &Base<'_>) -> Result<Command> {
+    fs::create_dir_all(folder)?;
+    let (own, keys) = (folder.join("vendor"), folder.join("keys"));
+    if !own.exists() {
+        output(Command::new("cp").arg("-a").arg(vendor).arg(&own))?;
+        let signing = base.workshop.keys()?;
+        output(Command::new("cp").arg("-r").arg(signing).arg(&keys))?;
+        output(Command::new("cp").arg(place.slipway()).arg(folder.join("slipway")))?;
+    }
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--map-root-user"]);
+    let odd = folder.ends_with("two");
+    if odd && fs::metadata("/proc/self")?.uid() == 0 {
+        output(Command::new("chown").args(["-R", NOBODY]).arg(folder))?;
+        command = Command::new("setpriv");
+        command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]);
+        command.args(["unshare", "--net", "--map-root-user"]);
+    }
+    let umask = if odd { "077" } else { "022" };
+    command.args(["sh", "-c", &format!("umask {umask}; exec \"$@\""), "sh"]);
+    command.arg(folder.join("slipway")).arg("build");
+    command.arg(own.join("images/demo-small/recipe.toml")).arg("--offline");
+    command.arg("--store").arg(&own).arg("--keys").arg(&keys);
+    command.arg("--out").arg(folder.join("images")).stdin(Stdio::null()).current_dir(folder);
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("TMPDIR", folder);
+    if odd {
+        command.env("TZ", "Pacific/Chatham").env("LANG", "tr_TR.UTF-8").env("HOME", "/nowhere");
+    }
+    Ok(command)
+}
+
+/// Somebody else repeats the build, without the private keys.
+pub(super) fn rebuilt(base: &Base<'_>) -> Result<()> {
+    let place = base.place("rebuilt")?;
+    let folder = place.folder.join("copy");
+    output(
+        Command::new("cp").args(["-r", "--sparse=always"]).arg(&base.image.folder).arg(&folder),
+    )?;
+    let said = output(&mut rebuild(&place, &folder, base)?)?;
+    ensure!(said == "identical\n", "it was to be identical: {said}");
+
+    let disk = folder.join("disk.raw");
+    let bundle = folder.join("demo-small_1.0.0.bundle");
+    let end = bundle.metadata()?.len();
+    for (path, at, mentions) in [
+        (folder.join("packages.txt"), 3, vec!["packages.txt: line 1"]),
+        // Near its end lie the frames of the last files of the root.
+        (bundle, end - 800_000, vec!["payload root: ", "/usr/"]),
+        (disk, start(&base.image.disk, "uki-a")? + (8 << 20), vec!["partition uki-a", ".linux"]),
+    ] {
+        flip(&path, at)?;
+        refused(&mut rebuild(&place, &folder, base)?, 1, &mentions)
+            .with_context(|| format!("a changed byte in {}", path.display()))?;
+        flip(&path, at)?;
+    }
+    // Other programs make another image, and that is what it says.
+    let other = place.folder.join("tools");
+    output(Command::new("cp").arg("-r").arg(&base.workshop.programs.tools).arg(&other))?;
+    flip(&other.join("slipway-init"), 100)?;
+    let mut command = rebuild(&place, &folder, base)?;
+    command.arg("--tools").arg(&other);
+    refused(&mut command, 1, &["slipway-init", "--tools"])?;
+    Ok(())
+}
+
+fn rebuild(place: &Place<'_>, folder: &Path, base: &Base<'_>) -> Result<Command> {
+    let repository = place.folder.join("out/repository").canonicalize()?;
+    let mut command = slipway(place, &["rebuild", "--quiet", "--verify", &text(folder)]);
+    command.arg("--root").arg(base.workshop.root()?).arg("--store").arg(&place.store);
+    command.arg("--repository").arg(format!("demo={}", repository.display()));
+    command.env("SLIPWAY_TOOLS", &base.workshop.programs.tools);
+    Ok(command)
+}
+
+/// One byte of each layer, named by comparing.
+pub(super) fn changed_image(base: &Base<'_>) -> Result<()> {
+    let place = base.place("changed-image")?;
+    let good = &base.image.folder;
+    let folder = place.folder.join("copy");
+    output(Command::new("cp").args(["-r", "--sparse=always"]).arg(good).arg(&folder))?;
+    identical(&place, good, &folder)?;
+    let disk = folder.join("disk.raw");
+    let mib = |name: &str, count: u64| Ok::<_, anyhow::Error>(start(&disk, name)? + (count << 20));
+    let cases = [
+        ("manifest.json", 40, "manifest.json: "),
+        ("layout.txt", 10, "layout.txt: line 1"),
+        ("lock.toml", 10, "lock.toml: line 1"),
+        ("inputs.tar", 2000, "inputs.tar: "),
+        ("demo-small_1.0.0.bundle", 1100, "bundle, manifest.json: "),
+        ("disk.raw", mib("esp", 1)?, "partition esp: "),
+        ("disk.raw", mib("state", 0)?, "partition state: "),
+        ("disk.raw", mib("seed", 0)?, "partition seed: "),
+        ("disk.raw", mib("uki-a", 0)?, "partition uki-a: the header"),
+        ("disk.raw", mib("root-a", 5)?, "partition root-a: /usr/"),
+        ("disk.raw", mib("root-a-verity", 0)?, "partition root-a-verity: "),
+        ("disk.raw", mib("uki-b", 1)?, "partition uki-b: "),
+        ("disk.raw", mib("data", 1)?, "partition data: "),
+        ("disk.raw", 700, "outside of the partitions"),
+    ];
+    for (file, at, mention) in cases {
+        let path = folder.join(file);
+        flip(&path, at)?;
+        let mut compare = slipway(&place, &["compare", &text(good), &text(&folder)]);
+        refused(&mut compare, 1, &[mention]).with_context(|| format!("byte {at} of {file}"))?;
+        flip(&path, at)?;
+    }
+    identical(&place, good, &folder)
+}
+
+fn identical(place: &Place<'_>, one: &Path, other: &Path) -> Result<()> {
+    let said = output(&mut slipway(place, &["compare", &text(one), &text(other)]))?;
+    ensure!(said == "identical\n", "{} is not {}: {said}", one.display(), other.display());
+    Ok(())
+}
+
+fn start(disk: &Path, name: &str) -> Result<u64> {
+    Ok(partition(&File::open(disk)?, name)?.0)
+}
+
+/// Changes one bit of a file in place.
+fn flip(path: &Path, at: u64) -> Result<()> {
+    let mode = fs::metadata(path)?.permissions();
+    output(Command::new("chmod").arg("u+w").arg(path))?;
+    let file = File::options().read(true).write(true).open(path)?;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at)?;
+    file.write_all_at(&[byte[0] ^ 1], at)?;
+    Ok(fs::set_permissions(path, mode)?)
+}
+
+/// The largest file below a folder that is not called `other`.
+fn largest(folder: &Path, other: &str) -> Result<PathBuf> {
+    let found = super::place::listing(folder)?;
+    let files = found.into_iter().map(|file| folder.join(file.path));
+    let files = files.filter(|path| path.is_file() && path.file_name() != Some(other.as_ref()));
+    let largest = files.max_by_key(|path| path.metadata().map_or(0, |found| found.len()));
+    largest.with_context(|| format!("no file in {}", folder.display()))
+}
+
+/// Serves a folder until this program ends; returns its URL.
+fn serve(folder: PathBuf) -> Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("http://{}", listener.local_addr()?);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut first = String::new();
+            let mut lines = BufReader::new(&stream);
+            let read = lines.read_line(&mut first);
+            let mut line = String::from(" ");
+            while !line.trim_end().is_empty() {
+                line.clear();
+                if lines.read_line(&mut line).is_err() {
+                    break;
+                }
+            }
+            let path = first.split(' ').nth(1).unwrap_or("/").trim_start_matches('/').to_owned();
+            let _ = match fs::read(folder.join(path.replace("%5E", "^"))) {
+                Ok(bytes) if read.is_ok() => {
+                    let length = bytes.len();
+                    write!(
+                        stream,
+                        "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+                    )
+                    .and_then(|()| stream.write_all(&bytes))
+                }
+                _ => write!(stream, "HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n"),
+            };
+        }
+    });
+    Ok(url)
+}
