@@ -3,10 +3,10 @@
 //! `build` takes everything from it and never resolves.
 
 mod compare;
-mod keep;
-mod scriptlets;
 #[doc(hidden)]
 pub mod fuzzing;
+mod keep;
+mod scriptlets;
 #[cfg(test)]
 mod tests;
 mod write;

@@ -5,9 +5,9 @@
 mod document;
 mod fields;
 mod flat;
-mod package_pattern;
 #[doc(hidden)]
 pub mod fuzzing;
+mod package_pattern;
 mod read;
 mod snapshot;
 #[cfg(test)]

@@ -3,9 +3,9 @@
 //! elsewhere; so is fetching them.
 
 mod filelists;
-mod names;
 #[doc(hidden)]
 pub mod fuzzing;
+mod names;
 mod primary;
 mod repomd;
 mod source;

@@ -8,17 +8,17 @@ use anyhow::{Context, Result, bail};
 
 use crate::images::Workshop;
 use crate::{
-    bad_input, cases, demo, format_boots, fuzz, image_judges, judge, mariner, proof, setup, solve_judge,
-    synthetic, tools, tree_judge, tuf_judge,
+    bad_input, cases, demo, format_boots, fuzz, image_judges, judge, mariner, proof, setup,
+    solve_judge, synthetic, tools, tree_judge, tuf_judge,
 };
+
+/// How long all parsers together are given changed inputs.
+const FUZZING: Duration = Duration::from_secs(40);
 
 /// In the selection that everything for this machine is built in, so that no
 /// dependency is built twice.
 pub(crate) const UNIT_TESTS: [&str; 6] =
     ["test", "--release", "--quiet", "--workspace", "--features", "slipway-formats/bundle"];
-
-/// How long all parsers together are given changed inputs.
-const FUZZING: Duration = Duration::from_secs(40);
 
 /// What to run.
 #[derive(Default)]

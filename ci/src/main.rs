@@ -127,12 +127,6 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Bench { what: Measured::Compose { runs } } => {
             ci::bench::compose::run(&ci::demo::workshop(&top()?)?, runs)
         }
-        Chore::Bench { what: Measured::Lock { runs, slipway } } => {
-            let (slipway, demo) = (built(slipway)?, ci::repository::demo_repository(false)?);
-            let report = top()?.join("out/bench-lock.md");
-            ci::bench_lock::lock(&slipway, &demo.path, runs, &report)
-        }
-        Chore::JudgeSolver { seeds, slipway } => judge_solver(seeds, slipway),
         Chore::Fuzz { target: Some(target), input: Some(input), .. } => {
             ci::fuzz::one(&top()?, &target, &input)
         }
@@ -140,6 +134,12 @@ fn run(chore: Chore) -> Result<()> {
             let time = std::time::Duration::from_secs(seconds);
             ci::fuzz::run(&top()?, &ci::fuzz::Selection { time, target, seed })
         }
+        Chore::Bench { what: Measured::Lock { runs, slipway } } => {
+            let (slipway, demo) = (built(slipway)?, ci::repository::demo_repository(false)?);
+            let report = top()?.join("out/bench-lock.md");
+            ci::bench_lock::lock(&slipway, &demo.path, runs, &report)
+        }
+        Chore::JudgeSolver { seeds, slipway } => judge_solver(seeds, slipway),
         Chore::Setup => setup::set_up(),
         Chore::Synthetic { out } => synthetic::write(&out),
         Chore::Mariner { data, slipway } => mariner(data, slipway),

@@ -7,11 +7,11 @@ use rpm::{DigestAlgorithm, FileEntry, FileFlags, FileType, IndexTag, PackageMeta
 use super::{FileDigest, FileKind, PackageFile, Problem};
 use crate::tree::TreePath;
 
-/// Bits for elf32 (1), elf64 (2) and MIPS n32 (4).
-const COLOR_MASK: u32 = 0xf;
 /// Files a package may have: icon themes, the largest, have 100,000. A file
 /// takes about half a kilobyte while its package is read.
 const MAX_FILES: usize = 250_000;
+/// Bits for elf32 (1), elf64 (2) and MIPS n32 (4).
+const COLOR_MASK: u32 = 0xf;
 
 /// Reads all files of a header, in its order.
 pub fn read(metadata: &PackageMetadata) -> Result<Vec<PackageFile>, Problem> {

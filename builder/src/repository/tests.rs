@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use super::names::Names;
+use super::primary;
 use crate::fixture::{Fixture, Key};
 
 fn error_of(fixture: &Fixture) -> String {
@@ -91,7 +93,6 @@ fn file_lists_are_read_only_when_needed() {
 /// What a hostile `primary.xml` says, if its own repository signs it.
 #[test]
 fn metadata_that_would_fill_memory_is_refused() {
-    use super::primary;
     let long = "x".repeat(1000);
     let cases: [(String, &str); 8] = [
         ("<!DOCTYPE m [<!ENTITY a \"&b;&b;\">]><m>&a;</m>".to_owned(), "document type"),
@@ -104,7 +105,8 @@ fn metadata_that_would_fill_memory_is_refused() {
         (format!("<m><package>{}</package></m>", "<file/>".repeat(200_001)), "too many entries"),
     ];
     for (text, why) in cases {
-        let error = primary::parse(text.as_bytes(), text.len() as u64, 0, &mut super::names::Names::default(), |_| {});
+        let error =
+            primary::parse(text.as_bytes(), text.len() as u64, 0, &mut Names::default(), |_| {});
         let error = error.expect_err(why);
         assert!(error.contains(why), "{why:?} is not in: {error}");
     }
@@ -122,6 +124,7 @@ fn sizes_that_no_file_has_are_refused() {
         assert!(error.contains("repository base") && error.contains("too large"), "{error}");
     }
     let huge = "<m><package><name>n</name><size package=\"109951162777600\"/></package></m>";
-    let error = super::primary::parse(huge.as_bytes(), huge.len() as u64, 0, &mut super::names::Names::default(), |_| {});
+    let error =
+        primary::parse(huge.as_bytes(), huge.len() as u64, 0, &mut Names::default(), |_| {});
     assert!(error.is_err());
 }

@@ -6,9 +6,13 @@ use std::path::PathBuf;
 use slipway::compose::shell;
 use slipway::modules::{self, ModuleIndex};
 use slipway::recipe::KeyFile;
+use slipway::sandbox::Call;
 use slipway::signature::{self, Keyring};
+use slipway::tree::{Tree, TreePath};
 use slipway::uki::{self, UkiParts};
-use slipway::{fetch, ldconfig, lock as locks, package as packages, recipe as recipes, repository};
+use slipway::{
+    fetch, ldconfig, lock as locks, lua, package as packages, recipe as recipes, repository,
+};
 
 use crate::NEXT;
 
@@ -87,7 +91,7 @@ pub fn lock_seeds() -> Vec<Vec<u8>> {
 }
 
 pub fn script(bytes: &[u8]) {
-    let _ = shell::parse(&String::from_utf8_lossy(bytes), "1");
+    let _ = shell::parse(&String::from_utf8_lossy(bytes), &["1".to_owned()]);
 }
 
 pub fn script_seeds() -> Vec<Vec<u8>> {
@@ -95,6 +99,34 @@ pub fn script_seeds() -> Vec<Vec<u8>> {
         "getent group kit >/dev/null || groupadd -r kit\nuseradd -r -g kit kit || :\nexit 0\n",
         "if [ $1 -eq 1 ] && [ -x \"/usr/bin/systemctl\" ]; then\n  systemctl preset a.service\nfi\n",
         "/sbin/ldconfig 2>/dev/null; ! test -e '/etc/a b' && echo \"$1\" \\\n  more # why\n",
+    ];
+    scripts.map(|script| script.as_bytes().to_vec()).to_vec()
+}
+
+/// As an install script, on a small tree.
+pub fn lua(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let mut tree = Tree::new(0);
+    if let Ok(path) = TreePath::new("/usr/share/kit/file") {
+        let _ = tree.write(&path, 0o644, b"line\nline\n".to_vec());
+    }
+    let program = ["<lua>".to_owned()];
+    let arguments = ["1".to_owned()];
+    let call = Call { program: &program, text: &text, arguments: &arguments, stdin: b"/etc/a\n" };
+    let _ = lua::run(&mut tree, &call);
+}
+
+pub fn lua_seeds() -> Vec<Vec<u8>> {
+    let scripts = [
+        "posix.mkdir(\"/etc/kit\")\nposix.symlink('../usr', '/etc/kit/link')\n\
+         local st = posix.stat(\"/usr/share/kit\")\nif st and st.type == \"directory\" then\n  \
+         os.rename(\"/usr/share/kit/file\", \"/usr/share/kit/other\")\nend\n",
+        "local f = io.open('/usr/share/kit/file', 'r+')\nfor line in f:lines() do\n  \
+         print(string.format('%s %d %q', line, #line, line:gsub('l', 'x')))\nend\nf:seek('set', 3)\n\
+         f:write('text')\nf:close()\n",
+        "for _, name in ipairs(posix.dir('/usr') or {}) do print(name) end\n\
+         print(rpm.expand('%{_libdir}'), rpm.vercmp('1.0', '1.1'), tonumber(arg[2]))\n\
+         for path in rpm.next_file do print(path) end\nposix.chmod('/usr', 'u+rwx,g=rx')\n",
     ];
     scripts.map(|script| script.as_bytes().to_vec()).to_vec()
 }

@@ -7,6 +7,10 @@ use formats::guid::Guid;
 use formats::state::State;
 use formats::uki_header::UkiHeader;
 use formats::verity::{self, Superblock};
+use formats::vhdx::bat::Geometry;
+use formats::vhdx::header::Header;
+use formats::vhdx::metadata::Metadata;
+use formats::vhdx::region::{Region, RegionTable};
 use formats::{DataSchema, Digest, Release};
 
 const SECTOR: usize = 512;
@@ -125,4 +129,48 @@ pub fn verity(bytes: &[u8]) {
 pub fn verity_seeds() -> Vec<Vec<u8>> {
     let superblock = Superblock { uuid: Guid([3; 16]), data_blocks: 1000, salt: [5; 32] };
     vec![[superblock.encode(), [0; 4096]].concat()]
+}
+
+/// A header, a table of regions, or metadata, whichever it can be.
+pub fn vhdx(bytes: &[u8]) {
+    let mut bytes = bytes.to_vec();
+    let len = if bytes.starts_with(b"head") { 4 << 10 } else { 64 << 10 };
+    bytes.resize(len, 0);
+    let _ = Metadata::decode(&bytes);
+    bytes[4..8].fill(0);
+    let sum = formats::crc32c::checksum(&bytes);
+    bytes[4..8].copy_from_slice(&sum.to_le_bytes());
+    if let Ok(header) = Header::decode(&bytes) {
+        assert_eq!(Header::decode(&header.encode()).ok(), Some(header));
+    }
+    if let Ok(table) = RegionTable::decode(&bytes) {
+        assert_eq!(RegionTable::decode(&table.encode()).ok(), Some(table));
+    }
+}
+
+pub fn vhdx_seeds() -> Vec<Vec<u8>> {
+    let header = Header {
+        sequence: 3,
+        file_write: Guid([1; 16]),
+        data_write: Guid([2; 16]),
+        log: Guid::ZERO,
+        log_offset_bytes: 1 << 20,
+        log_len_bytes: 1 << 20,
+    };
+    let region = |number: u64| Region { offset_bytes: number << 20, len_bytes: 1 << 20 };
+    let table = RegionTable { bat: region(3), metadata: region(2) };
+    let geometry = Geometry::new(64 << 20, 1 << 20, 512).ok();
+    let metadata = geometry.map(|geometry| Metadata {
+        geometry,
+        physical_sector_bytes: 4096,
+        fixed: true,
+        disk_id: Guid([4; 16]),
+    });
+    // What matters of a table and of metadata is in front, as are items.
+    let mut seeds = vec![header.encode()[..128].to_vec(), table.encode()[..128].to_vec()];
+    seeds.extend(metadata.map(|metadata| metadata.encode()[..].to_vec()));
+    for seed in &mut seeds {
+        seed.truncate(64 << 10);
+    }
+    seeds
 }

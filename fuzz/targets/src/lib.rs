@@ -38,8 +38,7 @@ pub struct Target {
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
-/// All parsers. Lua comes with the interpreter of scriptlets, VHDX with its
-/// reader.
+/// All parsers.
 pub const TARGETS: &[Target] = &[
     target("repomd", builder::repomd, none),
     target("primary", builder::primary, none),
@@ -51,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     target("recipe", builder::recipe, builder::recipe_seeds),
     target("lock", builder::lock, builder::lock_seeds),
     target("script", builder::script, builder::script_seeds),
+    target("lua", builder::lua, builder::lua_seeds),
     target("library", builder::library, builder::library_seeds),
     target("kernel-module", builder::kernel_module, builder::kernel_module_seeds),
     target("stub", builder::stub, builder::stub_seeds),
@@ -58,6 +58,7 @@ pub const TARGETS: &[Target] = &[
     target("state", disk::state, disk::state_seeds),
     target("uki-header", disk::uki_header, disk::uki_header_seeds),
     target("verity", disk::verity, disk::verity_seeds),
+    target("vhdx", disk::vhdx, disk::vhdx_seeds),
     target("bundle-frame", trust::frame, trust::frame_seeds),
     target("manifest", trust::manifest, trust::manifest_seeds),
     target("chunk-table", trust::chunk_table, trust::chunk_table_seeds),
