@@ -85,11 +85,7 @@ fn cut(
 
 /// Cuts and compresses a payload whose length is a multiple of 4096. The frames
 /// go to an unnamed file in `scratch`.
-pub fn pack(
-    source: &(impl ReadAt + ?Sized),
-    spans: &[Span],
-    scratch: &Path,
-) -> io::Result<Packed> {
+pub fn pack(source: &(impl ReadAt + ?Sized), spans: &[Span], scratch: &Path) -> io::Result<Packed> {
     let len = source.len_bytes();
     debug_assert_eq!(len % BLOCK_BYTES as u64, 0);
     let mut block = vec![0; BLOCK_BYTES];

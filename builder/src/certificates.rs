@@ -96,10 +96,8 @@ fn sources(tree: &Tree) -> Result<Vec<String>, CertificatesError> {
         return Err(CertificatesError::Unknown(format!("{LIST} is empty")));
     }
     let named = list.lines().filter(|line| !line.is_empty() && !line.starts_with(['#', '!']));
-    let mut found: Vec<String> = named
-        .map(|name| format!("{SHIPPED}/{name}"))
-        .filter(|path| is_file(tree, path))
-        .collect();
+    let mut found: Vec<String> =
+        named.map(|name| format!("{SHIPPED}/{name}")).filter(|path| is_file(tree, path)).collect();
     let mut local = Vec::new();
     collect(tree, LOCAL, &mut local);
     local.sort();

@@ -153,13 +153,13 @@ pub fn check_root(sizes: &Sizes, root_bytes: u64) -> Result<(), DiskError> {
     fits(&layout(sizes, &[]), &root_name(), "root_mib", root_bytes)
 }
 
-/// Writes everything else to `disk`, which was created at `path` with the sizes
-/// of `gpt`.
+/// Writes everything else to `disk`, which was created with the sizes of `gpt`.
+/// A file `scratch` is made and removed.
 pub fn finish(
     gpt: &Gpt,
     contents: &Contents<'_>,
     disk: &File,
-    path: &Path,
+    scratch: &Path,
 ) -> Result<(), DiskError> {
     let tables = gpt.encode().map_err(|error| DiskError::Layout(error.to_string()))?;
     for (offset, bytes) in tables {
@@ -177,7 +177,7 @@ pub fn finish(
     put(disk, gpt, &uki, "uki_mib", &contents.header.encode())?;
     disk.write_all_at(contents.uki, place(gpt, &uki)?.start_bytes + BLOCK_BYTES as u64)?;
     put(disk, gpt, &format!("root-{slot}-verity"), "verity_mib", contents.verity)?;
-    make_data(gpt, path, contents.time)?;
+    make_data(gpt, disk, scratch, contents.time)?;
     Ok(())
 }
 
@@ -217,28 +217,31 @@ fn put(
 }
 
 /// An empty ext4 with identifiers and times that follow from the partition, so
-/// that the same build gives the same bytes.
-fn make_data(gpt: &Gpt, path: &Path, time: u64) -> Result<(), DiskError> {
-    let data = place(gpt, "data")?;
-    let uuid = data.id.to_string();
-    let hash_seed = Guid::derived(&[&data.id.0, b"hash seed"]);
+/// that the same build gives the same bytes. It is made in the file `scratch`:
+/// mkfs.ext4 syncs the file it writes to, and would wait for the whole disk.
+fn make_data(gpt: &Gpt, disk: &File, scratch: &Path, time: u64) -> Result<(), DiskError> {
+    let place = place(gpt, "data")?;
+    let uuid = place.id.to_string();
+    let hash_seed = Guid::derived(&[&place.id.0, b"hash seed"]);
+    let file = File::options().read(true).write(true).create_new(true).open(scratch)?;
+    file.set_len(place.len_bytes)?;
     // e2fsprogs takes one -E only
-    let extended = format!(
-        "offset={},hash_seed={hash_seed},root_owner=0:0,lazy_itable_init=1,nodiscard",
-        data.start_bytes
-    );
+    let extended = format!("hash_seed={hash_seed},root_owner=0:0,lazy_itable_init=1,nodiscard");
     let done = Command::new(mkfs_ext4())
         .args(["-q", "-F", "-L", "data", "-b", "4096", "-U", &uuid, "-E", &extended])
-        .arg(path)
-        .arg(format!("{}k", data.len_bytes >> 10))
+        .arg(scratch)
         .env("E2FSPROGS_FAKE_TIME", time.to_string())
         .env("SOURCE_DATE_EPOCH", time.to_string())
         .output()
         .map_err(|error| DiskError::Ext4(error.to_string()))?;
-    if done.status.success() {
-        return Ok(());
+    if !done.status.success() {
+        let said = String::from_utf8_lossy(&done.stderr);
+        return Err(DiskError::Ext4(said.trim().to_owned()));
     }
-    Err(DiskError::Ext4(String::from_utf8_lossy(&done.stderr).trim().to_owned()))
+    data::for_each(&file, 1 << 16, |offset, bytes| {
+        disk.write_all_at(bytes, place.start_bytes + offset)
+    })?;
+    Ok(std::fs::remove_file(scratch)?)
 }
 
 /// A plain user's PATH may lack the folder it is in.
@@ -307,7 +310,8 @@ data           start    210 MiB  size     64 MiB  type 0fc63daf-8483-4772-8e79-3
             }
             Err(_) => eprintln!("skipped: sgdisk is not there"),
         }
-        if make_data(&gpt, &path, 1_700_000_000).is_err() {
+        let scratch = folder.path().join("scratch");
+        if make_data(&gpt, &disk, &scratch, 1_700_000_000).is_err() {
             return eprintln!("skipped: mkfs.ext4 is not there");
         }
         let data = gpt.named("data").expect("there");

@@ -17,9 +17,7 @@ impl Runner for Lua {
         match lua::run(tree, &call_of(call)) {
             Ok(ran) => Ok(Ran::exit(0, ran.output)),
             Err(LuaError::Unsupported(what)) => Err(RunError::Unsupported(what)),
-            Err(LuaError::Failed { message, output }) => {
-                Ok(Ran::exit(1, output + &message))
-            }
+            Err(LuaError::Failed { message, output }) => Ok(Ran::exit(1, output + &message)),
         }
     }
 }

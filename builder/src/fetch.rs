@@ -2,6 +2,8 @@
 //! is checked while it arrives (size, SHA-256) and before it may stay (its
 //! OpenPGP signature); what the store has and was checked is left alone.
 
+#[doc(hidden)]
+pub mod fuzzing;
 mod header;
 #[cfg(test)]
 mod tests;

@@ -25,8 +25,9 @@ use crate::compose::{self, Composed, InstalledPackage, Runners};
 use crate::disk::{self, DiskError};
 use crate::engines::{LazySandbox, Lua};
 use crate::fetch::{self, FetchErrors};
-use crate::hashing::HashingWriter;
+use crate::flushing::Flusher;
 use crate::guest::{self, GuestError, Tools};
+use crate::hashing::HashingWriter;
 use crate::initrd;
 use crate::inputs::{self, InputsError};
 use crate::kernel::{self, Kernel, KernelError};
@@ -44,8 +45,8 @@ use crate::rpmdb::{self, Installed, RpmdbError, Transaction};
 use crate::staging::Staging;
 use crate::store::Store;
 use crate::tree::{Content, Tree, TreeError};
-use crate::unchanged;
 use crate::uki::{self, BadStub, UkiParts};
+use crate::unchanged;
 
 /// Layout of the data partition that this release of the guest makes and reads.
 const DATA_SCHEMA: DataSchema = DataSchema { min: 1, max: 1 };
@@ -184,6 +185,14 @@ struct Root<'d> {
     root_hash: Digest,
 }
 
+/// The disk while it is being written.
+#[derive(Clone, Copy)]
+struct Disk<'d> {
+    file: &'d File,
+    flusher: &'d Flusher,
+    path: &'d Path,
+}
+
 /// What a disk is made of.
 struct Ingredients<'a> {
     root: &'a Root<'a>,
@@ -227,9 +236,11 @@ impl Build<'_> {
         tree.exclude(&exclude)?;
 
         let disk_path = outputs::raw_disk(self.recipe, &staging);
-        let disk = disk::create(&self.sizes(), &disk_path)
-            .map_err(|source| self.failed("write", &disk_path, source))?;
-        let root = self.root(&tree, time, &names, &staging, &disk)?;
+        let io = |source| self.failed("write", &disk_path, source);
+        let file = disk::create(&self.sizes(), &disk_path).map_err(io)?;
+        let flusher = Flusher::start(&file).map_err(io)?;
+        let disk = Disk { file: &file, flusher: &flusher, path: &disk_path };
+        let root = self.root(&tree, time, &names, &staging, disk)?;
         let uki = self.uki(&tree, &kernel, &tools, &root)?;
         let release = self.release(&names, root.root_hash);
         let signed = match self.bundle {
@@ -239,7 +250,8 @@ impl Build<'_> {
         let seed = seed(names.product, &release);
         let gpt = disk::layout(&self.sizes(), &seed);
         let ingredients = Ingredients { root: &root, uki: &uki, boot: &tools.boot, time };
-        self.disk(&names, release, &ingredients, &gpt, &disk, &disk_path)?;
+        let scratch = staging.scratch("data.ext4");
+        self.disk(&names, release, &ingredients, &gpt, disk, &scratch)?;
         outputs::disks(self.recipe, &disk_path, &seed, &staging)?;
         outputs::archives(self.recipe, &tree, time, &staging)?;
         for (file, bytes) in report::documents(signed.as_deref(), self.lock, &gpt) {
@@ -247,7 +259,8 @@ impl Build<'_> {
             fs::write(&path, bytes).map_err(|source| self.failed("write", &path, source))?;
         }
         inputs::write_archive(self.recipe, self.lock, &staging.path(report::INPUTS_FILE))?;
-        drop(disk);
+        flusher.finish().map_err(io)?;
+        drop(file);
         let folder = staging
             .publish()
             .map_err(|source| self.failed("move the image to", &self.out.join(&name), source))?;
@@ -287,7 +300,8 @@ impl Build<'_> {
 
     fn open_package(&self, package: &LockedPackage) -> Result<Package, BuildError> {
         let digest = &package.sha256;
-        Ok(Package::open(&self.store.blob_path(digest), &self.store.payload_path(digest))?)
+        let opened = Package::open(&self.store.blob_path(digest), &self.store.payload_path(digest));
+        Ok(opened.map_err(|error| error.of(package.nevra()))?)
     }
 
     /// Unpacks what was not unpacked before, on every core, the largest first.
@@ -351,7 +365,8 @@ impl Build<'_> {
         let io = |source| self.failed("write", &path, source);
         let packages = installed.iter().map(|one| {
             let locked = &self.lock.packages[one.package];
-            let headers = Package::headers(&self.store.blob_path(&locked.sha256))?;
+            let headers = Package::headers(&self.store.blob_path(&locked.sha256))
+                .map_err(|error| error.of(locked.nevra()))?;
             Ok::<_, PackageError>(Installed { headers, states: one.states.clone() })
         });
         let transaction = Transaction::new(time, self.recipe.arch.as_str());
@@ -372,7 +387,7 @@ impl Build<'_> {
         time: u64,
         names: &Names,
         staging: &Staging,
-        disk: &'d File,
+        disk: Disk<'d>,
     ) -> Result<Root<'d>, BuildError> {
         let kind = self.recipe.root.filesystem;
         let io = |source| self.failed("write", self.out, source);
@@ -380,10 +395,15 @@ impl Build<'_> {
         let version = names.version.as_str().as_bytes();
         let uuid = Guid::derived(&[b"root", names.product.as_str().as_bytes(), version]);
         let options = rootfs::Options { id: uuid, time, scratch: &staging.scratch("") };
-        let partition = disk::root_region(&self.sizes(), disk);
+        let partition = disk::root_region(&self.sizes(), disk.file);
         let salt = salt(names);
-        let mut out = HashingWriter::new(partition.writer(), salt).map_err(io)?;
-        let spans = rootfs::write(kind, tree, &options, &mut out)?;
+        let flushing = disk.flusher.writer(partition.writer());
+        let mut out = HashingWriter::new(flushing, salt).map_err(io)?;
+        let written = rootfs::write(kind, tree, &options, &mut out);
+        let spans = written.map_err(|error| match error {
+            RootError::Out(source) => io(source),
+            other => other.into(),
+        })?;
         let (size_bytes, builder) = out.finish().map_err(io)?;
         disk::check_root(&self.sizes(), size_bytes)?;
         let superblock = Superblock {
@@ -483,8 +503,8 @@ impl Build<'_> {
         release: Release,
         ingredients: &Ingredients<'_>,
         gpt: &Gpt,
-        disk: &File,
-        path: &Path,
+        disk: Disk<'_>,
+        scratch: &Path,
     ) -> Result<(), BuildError> {
         let step = self.progress.step("disk", 1, Unit::Pieces("disks"));
         let mut state = State::new(names.product);
@@ -512,8 +532,8 @@ impl Build<'_> {
             verity: &ingredients.root.verity,
             time: ingredients.time,
         };
-        disk::finish(gpt, &contents, disk, path).map_err(|error| match error {
-            DiskError::Io(source) => self.failed("write", path, source),
+        disk::finish(gpt, &contents, disk.file, scratch).map_err(|error| match error {
+            DiskError::Io(source) => self.failed("write", disk.path, source),
             other => other.into(),
         })?;
         step.advance(1);

@@ -158,12 +158,7 @@ impl Write for Hashing {
 }
 
 /// `path` is for messages.
-fn write(
-    recipe: &Recipe,
-    lock: &Lock,
-    out: impl Write,
-    path: &Path,
-) -> Result<(), InputsError> {
+fn write(recipe: &Recipe, lock: &Lock, out: impl Write, path: &Path) -> Result<(), InputsError> {
     let write = failed("write", path);
     let mut tar = tar::Builder::new(out);
     for member in members(recipe, lock)? {

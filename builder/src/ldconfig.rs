@@ -13,6 +13,8 @@ use crate::tree::{InodeId, Node, PathError, Tree, TreeError, TreePath};
 
 mod cache;
 mod elf;
+#[doc(hidden)]
+pub mod fuzzing;
 
 use cache::Entry;
 

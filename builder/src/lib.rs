@@ -31,8 +31,8 @@ pub mod lua;
 pub mod package;
 pub mod presets;
 pub mod rpmdb;
-mod sqlite;
 pub mod sandbox;
+mod sqlite;
 pub mod tree;
 pub mod users;
 // the image: boot, disk, bundle
@@ -42,6 +42,7 @@ pub mod compare_images;
 pub mod disk;
 pub mod engines;
 pub mod esp;
+pub mod flushing;
 pub mod guest;
 pub mod hashing;
 pub mod image;

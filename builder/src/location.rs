@@ -364,13 +364,15 @@ impl Place {
 
     /// Gives the place up if the error is one of the place.
     fn judge(&self, error: &LocationError) {
-        if matches!(self.source, Source::Http(_)) && error.is_of_the_place() {
+        if error.is_of_the_place() {
             self.give_up();
         }
     }
 
+    /// Of a folder, what is wrong with one file says nothing about the next.
     fn give_up(&self) {
-        self.given_up.store(true, Ordering::Relaxed);
+        let is_server = matches!(self.source, Source::Http(_));
+        self.given_up.fetch_or(is_server, Ordering::Relaxed);
     }
 }
 

@@ -3,14 +3,16 @@
 //! `build` takes everything from it and never resolves.
 
 mod compare;
-mod scriptlets;
 mod keep;
+mod scriptlets;
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;
 mod write;
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
 use formats::Digest;
@@ -26,8 +28,11 @@ use crate::solve::Resolution;
 
 /// The layout of the file.
 const SCHEMA: i64 = 1;
-/// 10,000 packages take 4 MB.
-const MAX_BYTES: u64 = 64 << 20;
+/// 10,000 packages take 4 MB; reading takes many times as much memory.
+const MAX_BYTES: u64 = 16 << 20;
+/// No package is longer: `rpm` itself takes payloads past 4 GiB, and a root
+/// partition has at most 64.
+pub const MAX_PACKAGE_BYTES: u64 = 64 << 30;
 /// The programs of Slipway that end up in an image.
 pub const TOOLS: [&str; 3] = ["slipway-agent", "slipway-boot.efi", "slipway-init"];
 /// The role of the package that the EFI stub comes from.
@@ -309,10 +314,12 @@ impl Lock {
             _ => LockError::Io { action: "read", path: path.to_owned(), source },
         };
         let malformed = |why: String| LockError::Malformed { path: path.to_owned(), why };
-        if fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
+        let mut bytes = Vec::new();
+        let file = fs::File::open(path).map_err(failed)?;
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() as u64 > MAX_BYTES {
             return Err(malformed(format!("it is longer than {MAX_BYTES} bytes")));
         }
-        let bytes = fs::read(path).map_err(failed)?;
         let text = String::from_utf8(bytes).map_err(|error| malformed(error.to_string()))?;
         Self::parse(&text, path)
     }
@@ -334,6 +341,11 @@ impl Lock {
         let lock: Self = toml::from_str(text).map_err(malformed)?;
         if lock.schema != SCHEMA {
             let why = format!("schema {found} never was");
+            return Err(LockError::Malformed { path: path.to_owned(), why });
+        }
+        if let Some(package) = lock.all_packages().find(|one| one.size > MAX_PACKAGE_BYTES) {
+            let (name, size) = (package.nevra(), package.size);
+            let why = format!("{name} is said to have {size} bytes, which no package has");
             return Err(LockError::Malformed { path: path.to_owned(), why });
         }
         Ok(lock)

@@ -17,6 +17,8 @@ pub struct Module {
 
 /// No module is larger uncompressed.
 const MAX_MODULE_BYTES: u64 = 64 << 20;
+/// What `xz -9` needs, and some.
+const XZ_MEMORY_BYTES: u64 = 128 << 20;
 
 /// Why the modules cannot be gathered.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +78,11 @@ pub fn decompress(path: &str, bytes: Vec<u8>) -> Result<Vec<u8>, ModuleError> {
     let failed = |source| ModuleError::Compressed { path: path.into(), source };
     let mut reader: Box<dyn Read> = match path.rsplit('.').next() {
         Some("gz") => Box::new(flate2::read::GzDecoder::new(bytes.as_slice())),
-        Some("xz") => Box::new(liblzma::read::XzDecoder::new(bytes.as_slice())),
+        Some("xz") => {
+            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_BYTES, 0);
+            let stream = stream.map_err(|error| failed(error.into()))?;
+            Box::new(liblzma::read::XzDecoder::new_stream(bytes.as_slice(), stream))
+        }
         Some("zst") => {
             Box::new(zstd::stream::read::Decoder::new(bytes.as_slice()).map_err(failed)?)
         }

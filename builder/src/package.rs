@@ -19,6 +19,8 @@ pub use relation::{Relation, Relations};
 pub use scriptlet::{Phase, ScriptFlags, Scriptlet};
 
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod header;
 mod payload;
 pub mod relation;
@@ -149,13 +151,23 @@ pub struct Package {
 
 /// Why a package cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("package {path}")]
+#[error("package {}", name.clone().unwrap_or_else(|| path.display().to_string()))]
 pub struct PackageError {
     /// The RPM file.
     pub path: PathBuf,
+    /// What it is, where that is known: a file of the store has no telling name.
+    pub name: Option<String>,
     /// What is wrong with it.
     #[source]
     pub problem: Problem,
+}
+
+impl PackageError {
+    /// The same error of a package that is known to be `name`.
+    #[must_use]
+    pub fn of(self, name: impl std::fmt::Display) -> Self {
+        Self { name: Some(name.to_string()), ..self }
+    }
 }
 
 /// What is wrong with a package.
@@ -189,6 +201,14 @@ pub enum Problem {
         /// What there is no way to do.
         what: String,
     },
+    /// More files than any package has.
+    #[error("{count} files; a package may have {most}")]
+    TooManyFiles {
+        /// How many it has.
+        count: usize,
+        /// How many are taken.
+        most: usize,
+    },
     /// The payload is damaged or is not what the header says.
     #[error("payload")]
     Payload(#[from] PayloadError),
@@ -209,7 +229,11 @@ impl Package {
     /// # Errors
     /// If the package is damaged, or the archive cannot be read or written.
     pub fn open(rpm: &Path, archive: &Path) -> Result<Self, PackageError> {
-        open(rpm, archive).map_err(|problem| PackageError { path: rpm.to_owned(), problem })
+        open(rpm, archive).map_err(|problem| PackageError {
+            path: rpm.to_owned(),
+            name: None,
+            problem,
+        })
     }
 
     /// Reads the headers of the package `rpm` as they are.
@@ -221,7 +245,7 @@ impl Package {
             let mut input = BufReader::new(File::open(rpm).map_err(Problem::Read)?);
             Ok(RawHeaders::read(&mut input)?)
         };
-        read().map_err(|problem| PackageError { path: rpm.to_owned(), problem })
+        read().map_err(|problem| PackageError { path: rpm.to_owned(), name: None, problem })
     }
 
     /// Reads header and file list only; no file has content.
@@ -233,7 +257,7 @@ impl Package {
             let mut input = BufReader::new(File::open(rpm).map_err(Problem::Read)?);
             describe(&header::read(&mut input)?)
         };
-        read().map_err(|problem| PackageError { path: rpm.to_owned(), problem })
+        read().map_err(|problem| PackageError { path: rpm.to_owned(), name: None, problem })
     }
 }
 
@@ -246,6 +270,8 @@ fn open(rpm: &Path, archive: &Path) -> Result<Package, Problem> {
         Ok(file) => payload::index(BufReader::new(file), &package.files)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let compression = payload::Compression::of(&metadata)?;
+            let packed = fs::metadata(rpm).map_err(Problem::Read)?.len();
+            payload::check_size(packed, &package.files)?;
             unpack(compression, input, archive, &package.files, failed)?
         }
         Err(error) => return Err(failed(error)),
@@ -294,6 +320,8 @@ fn attach(package: &mut Package, archive: &Arc<Path>, ranges: &[Option<payload::
     }
 }
 
+#[cfg(test)]
+mod hostile_tests;
 #[cfg(test)]
 pub mod testing;
 #[cfg(test)]

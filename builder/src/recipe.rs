@@ -6,6 +6,8 @@ mod document;
 mod fields;
 mod flat;
 mod package_pattern;
+#[doc(hidden)]
+pub mod fuzzing;
 mod read;
 mod snapshot;
 #[cfg(test)]

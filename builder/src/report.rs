@@ -20,11 +20,7 @@ pub const INPUTS_FILE: &str = "inputs.tar";
 
 /// Names and contents of the documents; the manifest is there if it was signed.
 #[must_use]
-pub fn documents(
-    manifest: Option<&[u8]>,
-    lock: &Lock,
-    gpt: &Gpt,
-) -> Vec<(&'static str, Vec<u8>)> {
+pub fn documents(manifest: Option<&[u8]>, lock: &Lock, gpt: &Gpt) -> Vec<(&'static str, Vec<u8>)> {
     let packages: String = lock
         .packages
         .iter()

@@ -4,6 +4,8 @@
 
 mod filelists;
 mod names;
+#[doc(hidden)]
+pub mod fuzzing;
 mod primary;
 mod repomd;
 mod source;

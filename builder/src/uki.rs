@@ -27,6 +27,8 @@ const DATA_READ: u32 = 0x4000_0040;
 /// The image's length is a multiple of this, so that it fills whole blocks of
 /// its partition.
 const IMAGE_ALIGN: usize = 4096;
+/// Largest alignment in a file (PE format, optional header, `FileAlignment`).
+const MAX_FILE_ALIGN: usize = 64 << 10;
 
 /// Where the headers of a PE32+ image lie (PE format, revision 2023).
 struct Headers {
@@ -73,6 +75,8 @@ impl Headers {
         };
         let aligned =
             headers.section_align.is_power_of_two() && headers.file_align.is_power_of_two();
+        // More would only make the image large.
+        let aligned = aligned && headers.file_align <= MAX_FILE_ALIGN;
         let inside = headers.headers_len <= pe.len()
             && headers.sections_at + headers.sections * SECTION_BYTES <= headers.headers_len;
         (aligned && inside).then_some(headers)

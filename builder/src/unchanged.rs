@@ -112,10 +112,8 @@ pub fn note(identity: Digest, built: &Built) {
     let Some(path) = note_path(&built.folder) else { return };
     let Ok(files) = files(&built.folder) else { return };
     let note = Note { built_from: identity, files, built: built.clone() };
-    let Ok(text) = serde_json::to_vec(&note) else { return };
-    let staged = path.with_added_extension("new");
-    let done = fs::write(&staged, text).and_then(|()| fs::rename(&staged, &path));
-    if done.is_err() {
-        let _ = fs::remove_file(staged);
+    // One that is not whole is not understood, and then there is none.
+    if let Ok(text) = serde_json::to_vec(&note) {
+        let _ = fs::write(path, text);
     }
 }

@@ -6,6 +6,7 @@
 
 mod bundles;
 mod disks;
+mod hostile;
 mod interruptions;
 mod packages;
 mod place;
@@ -20,11 +21,12 @@ use crate::images::Workshop;
 use place::Base;
 
 /// The long ones first.
-fn all_cases<'w>() -> [Case<Base<'w>>; 23] {
+fn all_cases<'w>() -> [Case<Base<'w>>; 25] {
     [
         ("a build that is interrupted", interruptions::interrupted),
         ("a build that is killed", interruptions::killed),
         ("two builds at once", interruptions::two_at_once),
+        ("an image that is there already", interruptions::unchanged),
         ("a build that has no network", supply::without_network),
         ("an image that somebody builds again", supply::rebuilt),
         ("an image with a changed byte", supply::changed_image),
@@ -32,6 +34,7 @@ fn all_cases<'w>() -> [Case<Base<'w>>; 23] {
         ("a store that is emptied", supply::collected_store),
         ("a full disk", storage::full_disk),
         ("a read-only output folder", storage::read_only_output),
+        ("packages made to do harm", hostile::refused),
         ("a package replaced by other bytes", packages::replaced),
         ("a package cut off", packages::truncated),
         ("packages signed by another key, or by none", packages::badly_signed),

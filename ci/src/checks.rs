@@ -2,20 +2,23 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use crate::images::Workshop;
 use crate::{
-    bad_input, cases, demo, format_boots, image_judges, judge, mariner, proof, reproducible, setup, solve_judge, synthetic, tools,
-    tree_judge, tuf_judge,
+    bad_input, cases, demo, format_boots, fuzz, image_judges, judge, mariner, proof, reproducible,
+    setup, solve_judge, synthetic, tools, tree_judge, tuf_judge,
 };
 
 /// In the selection that everything for this machine is built in, so that no
 /// dependency is built twice.
 pub(crate) const UNIT_TESTS: [&str; 6] =
     ["test", "--release", "--quiet", "--workspace", "--features", "slipway-formats/bundle"];
+
+/// How long all parsers together are given changed inputs.
+const FUZZING: Duration = Duration::from_secs(40);
 
 /// What to run.
 #[derive(Default)]
@@ -71,6 +74,8 @@ fn of_the_code(top: &Path, selection: &Selection) -> Result<()> {
     selection.stage("formatting", || cargo(top, &["fmt", "--all", "--check"]))?;
     selection.stage("lints", || lints(top))?;
     selection.stage("building", || tools::build(top).map(drop))?;
+    let fuzzing = fuzz::Selection { time: FUZZING, target: None, seed: 1 };
+    selection.stage("changed inputs", || fuzz::run(top, &fuzzing))?;
     selection.stage("unit tests", || cargo(top, &UNIT_TESTS))
 }
 

@@ -206,7 +206,8 @@ impl Adjustment {
         package.triggers.extend(self.triggers.clone());
         package.files.extend(self.files.iter().map(|(path, text)| made_file(path, text)));
         for (path, folder) in &self.lists {
-            let below = package.files.iter().filter(|file| matches!(file.content, Content::Regular(_)));
+            let below =
+                package.files.iter().filter(|file| matches!(file.content, Content::Regular(_)));
             let names = below.filter_map(|file| file.path.strip_prefix(folder)?.strip_prefix('/'));
             let mut names: Vec<String> = names.map(|name| format!("{name}\n")).collect();
             names.sort();

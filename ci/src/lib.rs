@@ -21,6 +21,7 @@ pub mod demo_list;
 pub mod dependency;
 pub mod elf;
 pub mod format_boots;
+pub mod fuzz;
 pub mod image_judges;
 pub mod images;
 pub mod judge;

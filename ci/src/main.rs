@@ -29,6 +29,22 @@ enum Chore {
         #[arg(long, value_name = "TEXT", conflicts_with = "boots")]
         only: Option<String>,
     },
+    /// Give every parser of bytes from outside changed inputs, and keep what
+    /// makes one fail
+    Fuzz {
+        /// How long, for all parsers together
+        #[arg(long, default_value_t = 40)]
+        seconds: u64,
+        /// Only this parser
+        #[arg(long, value_name = "NAME")]
+        target: Option<String>,
+        /// Number of the run: the same gives the same inputs
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Give the parser this file instead, as it is
+        #[arg(long, value_name = "FILE", requires = "target")]
+        input: Option<PathBuf>,
+    },
     /// Measure, for the figures in the documentation
     Bench {
         #[command(subcommand)]
@@ -117,6 +133,13 @@ fn run(chore: Chore) -> Result<()> {
             ci::bench_lock::lock(&slipway, &demo.path, runs, &report)
         }
         Chore::JudgeSolver { seeds, slipway } => judge_solver(seeds, slipway),
+        Chore::Fuzz { target: Some(target), input: Some(input), .. } => {
+            ci::fuzz::one(&top()?, &target, &input)
+        }
+        Chore::Fuzz { seconds, target, seed, .. } => {
+            let time = std::time::Duration::from_secs(seconds);
+            ci::fuzz::run(&top()?, &ci::fuzz::Selection { time, target, seed })
+        }
         Chore::Setup => setup::set_up(),
         Chore::Synthetic { out } => synthetic::write(&out),
         Chore::Mariner { data, slipway } => mariner(data, slipway),

@@ -10,7 +10,9 @@ use rpm::{
     HeaderEntry, IndexData, IndexTag, Package, PackageBuilder, Scriptlet, SignatureHeaderBuilder,
     Timestamp,
 };
+use sha2::{Digest, Sha256};
 
+use crate::metadata::hex;
 use crate::pgp_key::SigningKey;
 
 /// What a path in a package is.
@@ -482,12 +484,18 @@ impl Scripts {
 fn like_rpmbuild(mut package: Package, corrections: &Corrections) -> Result<Package> {
     let entries = package.metadata.header.get_all_entries()?;
     let mut entries: BTreeMap<u32, IndexData> = entries.into_iter().collect();
-    entries.remove(&(IndexTag::RPMTAG_HEADERIMMUTABLE as u32));
     for tag in &corrections.bodyless {
         entries.remove(&(*tag as u32));
     }
     corrections.apply(&mut entries);
     drop_owner_wishes(&mut entries);
+    replace_header(&mut package, entries)?;
+    Ok(package)
+}
+
+/// Makes `entries` the header, with a signature header that fits.
+fn replace_header(package: &mut Package, mut entries: BTreeMap<u32, IndexData>) -> Result<()> {
+    entries.remove(&(IndexTag::RPMTAG_HEADERIMMUTABLE as u32));
     let entries = entries.into_iter().map(|(tag, data)| HeaderEntry::new(tag, data));
     package.metadata.header = Header::from_entries(entries, IndexTag::RPMTAG_HEADERIMMUTABLE);
     let bytes = package.header_bytes()?;
@@ -495,6 +503,27 @@ fn like_rpmbuild(mut package: Package, corrections: &Corrections) -> Result<Pack
         .set_content_length(bytes.len() as u64 + package.payload.len() as u64)
         .calculate_digests(&bytes)
         .build()?;
+    Ok(())
+}
+
+/// A package that says what no builder would write: with these tags, and
+/// another payload. Its digests fit; it is not signed.
+pub fn forge(
+    mut package: Package,
+    tags: &[(IndexTag, IndexData)],
+    payload: Option<&[u8]>,
+) -> Result<Package> {
+    let entries = package.metadata.header.get_all_entries()?;
+    let mut entries: BTreeMap<u32, IndexData> = entries.into_iter().collect();
+    for (tag, data) in tags {
+        entries.insert(*tag as u32, data.clone());
+    }
+    if let Some(payload) = payload {
+        package.payload = payload.to_vec();
+        let digest = IndexData::StringArray(vec![hex(&Sha256::digest(payload))]);
+        entries.insert(IndexTag::RPMTAG_PAYLOADSHA256 as u32, digest);
+    }
+    replace_header(&mut package, entries)?;
     Ok(package)
 }
 

@@ -226,18 +226,16 @@ impl Court<'_> {
 
     fn slipway(&self, case: &Case, number: usize, wanted: &Wanted) -> Result<Answer> {
         let recipe = self.folder.join("recipe.toml");
+        // nothing is there, and nothing is written
         let lock = self.folder.join("lock.toml");
         fs::write(&recipe, self.recipe(case, number, wanted))?;
-        if lock.exists() {
-            fs::remove_file(&lock)?;
-        }
         let mut command = Command::new(self.slipway);
-        command.arg("lock").arg(&recipe).arg("--lock").arg(&lock).arg("--quiet");
+        command.args(["lock", "--list", "--json"]).arg(&recipe).arg("--lock").arg(&lock);
         command.arg("--store").arg(self.folder.join("store"));
         let output = command.arg("--tools").arg(self.folder.join("tools")).output()?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.success() {
-            return Ok(Ok(locked(&fs::read_to_string(&lock)?)?));
+            return Ok(Ok(listed(&output.stdout)?));
         }
         ensure!(output.status.code() == Some(1), "slipway did not answer: {said}");
         ensure!(said.contains("no set of packages fits"), "slipway failed otherwise: {said}");
@@ -358,22 +356,18 @@ fn read_answer(line: &str) -> Result<Answer> {
     Ok(Ok(list.iter().filter_map(Value::as_str).map(str::to_owned).collect()))
 }
 
-/// The packages of a lock, as dnf names them, sorted.
-fn locked(lock: &str) -> Result<Vec<String>> {
-    let lock: toml::Table = lock.parse()?;
-    let empty = Vec::new();
-    let packages = lock.get("package").and_then(toml::Value::as_array).unwrap_or(&empty);
-    let nevra = |package: &toml::Value| {
-        let text = |key: &str| package.get(key)?.as_str();
-        let epoch = package.get("epoch")?.as_integer()?;
+/// The packages that slipway lists, as dnf names them, sorted.
+fn listed(json: &[u8]) -> Result<Vec<String>> {
+    let list: serde_json::Value = serde_json::from_slice(json)?;
+    let packages = list["packages"].as_array().context("slipway lists no packages")?;
+    let nevra = |package: &serde_json::Value| {
+        let text = |key: &str| package[key].as_str();
+        let epoch = package["epoch"].as_u64()?;
         let (name, version) = (text("name")?, text("version")?);
         Some(format!("{name}-{epoch}:{version}-{}.{}", text("release")?, text("arch")?))
     };
-    let mut found: Vec<String> = packages
-        .iter()
-        .map(nevra)
-        .collect::<Option<_>>()
-        .context("the lock has a package without a name")?;
+    let found: Option<Vec<String>> = packages.iter().map(nevra).collect();
+    let mut found = found.context("slipway lists a package without a name")?;
     found.sort();
     Ok(found)
 }

@@ -84,7 +84,7 @@ fn location(package: &Package) -> Result<String> {
     Ok(format!("Packages/{}", file_name(package)?))
 }
 
-fn store(package: &Package, bytes: &[u8], top: &Path) -> Result<ListedPackage> {
+pub(crate) fn store(package: &Package, bytes: &[u8], top: &Path) -> Result<ListedPackage> {
     let location = location(package)?;
     let path = top.join(&location);
     fs::create_dir_all(top.join("Packages"))

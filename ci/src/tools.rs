@@ -10,6 +10,9 @@ use anyhow::{Context, Result, bail};
 const STATIC: &str = "x86_64-unknown-linux-musl";
 const UEFI: &str = "x86_64-unknown-uefi";
 
+/// Everything for this machine; as ci/bootstrap.sh has it.
+const HOST: [&str; 4] = ["build", "--workspace", "--features", "slipway-formats/bundle"];
+
 /// The programs, as files that stay where they are.
 pub struct Programs {
     /// `slipway`
@@ -23,9 +26,7 @@ pub struct Programs {
 /// Builds everything and puts it below `out/bin`.
 pub fn build(top: &Path) -> Result<Programs> {
     let target = target_folder(top);
-    // as ci/bootstrap.sh has it
-    let host = ["build", "--release", "--workspace", "--features", "slipway-formats/bundle"];
-    cargo(top, &host, &[])?;
+    cargo(top, &[&HOST[..], &["--release"]].concat(), &[])?;
     let small = ["build", "--profile", "small", "--target"];
     let flags = plain_paths(top)?;
     let linux = [&small[..], &[STATIC, "-p", "slipway-guest", "-p", "slipway-installer"]].concat();
@@ -55,6 +56,16 @@ pub fn build(top: &Path) -> Result<Programs> {
         installer: place(target.join(STATIC).join("small").join(installer), bin.join(installer))?,
         tools,
     })
+}
+
+/// The program that gives inputs to parsers, built as this program was.
+pub fn fuzzer(top: &Path) -> Result<PathBuf> {
+    let name = "slipway-fuzz";
+    let own = std::env::current_exe().context("cannot tell where this program is")?;
+    let folder = own.parent().context("a program is in a folder")?;
+    let profile: &[&str] = if folder.ends_with("release") { &["--release"] } else { &[] };
+    cargo(top, &[&HOST[..], profile].concat(), &[])?;
+    Ok(folder.join(name))
 }
 
 /// Flags that keep this machine's folders out of what is shipped, so that the

@@ -28,7 +28,7 @@ service), `healthy` (opens the health gate) and `status` (prints the state
 record). See [boot](boot.md).
 EOF
     help slipway
-    for command in lock build "keys new" "store path" "store gc" "store verify" vendor rebuild compare completions man; do
+    for command in lock build "keys new" store "store path" "store gc" "store verify" vendor rebuild compare completions man; do
         help slipway $command
     done
     help slipway-installer

@@ -50,7 +50,8 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         long => {
             let count = usize::from(long & 0x7f);
             // four bytes say more than any certificate has
-            let (bytes, rest) = rest.split_at_checked(count).filter(|_| (1..=4).contains(&count))?;
+            let (bytes, rest) =
+                rest.split_at_checked(count).filter(|_| (1..=4).contains(&count))?;
             (bytes.iter().fold(0, |len, byte| len << 8 | usize::from(*byte)), rest)
         }
     };

@@ -75,6 +75,10 @@ pub struct Lock {
     /// if that is anything. With `--update PKG`, only what that would change.
     #[arg(long)]
     check: bool,
+    /// Write nothing and fetch no package; only print which ones would be
+    /// locked, one a line.
+    #[arg(long, conflicts_with = "check")]
+    list: bool,
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
@@ -103,6 +107,10 @@ impl Lock {
         let repositories = Repositories::open(&recipe, &store, &progress)?;
         let resolution = solve::resolve(&repositories, &request)?;
         let mut new = lock::Lock::new(&recipe, &repositories, &resolution, tools);
+        if self.list {
+            list(&new, global.json);
+            return Ok(ExitCode::SUCCESS);
+        }
         fetch::packages(&new, &recipe, &store, &progress)?;
         let header =
             |locked: &lock::LockedPackage| Package::open_header(&store.blob_path(&locked.sha256));
@@ -136,6 +144,25 @@ impl Lock {
         }
         Ok(earlier.kept(recipe, moving))
     }
+}
+
+/// Prints the packages of a lock that is not written.
+fn list(lock: &lock::Lock, json: bool) {
+    if !json {
+        lock.packages.iter().for_each(|package| println!("{}", package.nevra()));
+        return;
+    }
+    let packages = lock.packages.iter().map(|package| {
+        serde_json::json!({
+            "name": package.name,
+            "epoch": package.epoch,
+            "version": package.version,
+            "release": package.release,
+            "arch": package.arch,
+            "repository": package.repository,
+        })
+    });
+    println!("{}", serde_json::json!({ "packages": packages.collect::<Vec<_>>() }));
 }
 
 fn accept(words: &[String]) -> anyhow::Result<Accept> {

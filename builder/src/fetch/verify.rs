@@ -46,7 +46,15 @@ pub enum PackageFault {
 /// Checks the RPM file at `path`: signed by a key of `keyring`, whole, and
 /// the package `expected`.
 pub fn verify(path: &Path, keyring: &Keyring, expected: &Nevra) -> Result<Signer, PackageFault> {
-    let mut file = BufReader::with_capacity(128 * 1024, File::open(path)?);
+    verify_from(BufReader::with_capacity(128 * 1024, File::open(path)?), keyring, expected)
+}
+
+/// The same for a file that is open.
+pub(super) fn verify_from(
+    mut file: impl Read,
+    keyring: &Keyring,
+    expected: &Nevra,
+) -> Result<Signer, PackageFault> {
     let headers = RawHeaders::read(&mut file)?;
     let signatures = header_signatures(&headers.signature()).map_err(PackageFault::Signature)?;
     let signer =

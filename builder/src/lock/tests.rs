@@ -137,3 +137,18 @@ fn a_package_that_does_not_exist_is_explained() {
     let error = fixture.lock().expect_err("unsolvable");
     assert!(error.contains("nothing provides missing\n    asked for by the recipe"), "{error}");
 }
+
+#[test]
+fn a_package_of_a_hundred_terabytes_is_refused() {
+    let mut lock = Fixture::new().lock().expect("solvable");
+    lock.packages[1].size = 100 << 40;
+    let error = Lock::parse(&lock.to_string(), Path::new("lock.toml")).expect_err("too large");
+    let text = error.to_string();
+    assert!(text.contains("data-3.0-1.noarch") && text.contains("109951162777600"), "{text}");
+}
+
+#[test]
+fn what_has_no_end_is_no_lock() {
+    let error = Lock::load(Path::new("/dev/zero")).expect_err("endless");
+    assert!(error.to_string().contains("longer than"), "{error}");
+}

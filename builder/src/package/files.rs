@@ -9,9 +9,17 @@ use crate::tree::TreePath;
 
 /// Bits for elf32 (1), elf64 (2) and MIPS n32 (4).
 const COLOR_MASK: u32 = 0xf;
+/// Files a package may have: icon themes, the largest, have 100,000. A file
+/// takes about half a kilobyte while its package is read.
+const MAX_FILES: usize = 250_000;
 
 /// Reads all files of a header, in its order.
 pub fn read(metadata: &PackageMetadata) -> Result<Vec<PackageFile>, Problem> {
+    let modes = metadata.header.get_entry_data_as_u16_array(IndexTag::RPMTAG_FILEMODES);
+    let count = modes.map_or(0, |modes| modes.len());
+    if count > MAX_FILES {
+        return Err(Problem::TooManyFiles { count, most: MAX_FILES });
+    }
     let entries = metadata.get_file_entries()?;
     let mut files = entries.iter().map(file).collect::<Result<Vec<_>, _>>()?;
     mark_links(metadata, &mut files);
@@ -45,6 +53,11 @@ fn mark_languages_and_colors(metadata: &PackageMetadata, files: &mut [PackageFil
 fn file(entry: &FileEntry<'_>) -> Result<PackageFile, Problem> {
     let name = format!("{}{}", entry.dirname(), entry.basename());
     let unsupported = |what: String| Problem::Unsupported { file: name.clone(), what };
+    // What the header reader puts in place of bytes it cannot make out; a file
+    // of another name than the package's would be composed.
+    if name.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(unsupported("a name that is not UTF-8".to_owned()));
+    }
     let kind = match entry.file_type() {
         FileType::Dir => FileKind::Directory,
         FileType::Regular => FileKind::File,

@@ -25,6 +25,12 @@ const ZSTD_WINDOW_LOG: u32 = 27;
 /// What `xz -9` needs, and some.
 const XZ_MEMORY_BYTES: u64 = 128 << 20;
 
+/// A payload may always become this large.
+const SMALL_BYTES: u64 = 4 << 30;
+/// A larger one may become so many times as large: more than text or zeroed
+/// pages compress to, and far less than a stream that is made for it.
+const MOST_TIMES: u64 = 1000;
+
 /// What is wrong with a payload.
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
@@ -39,6 +45,16 @@ pub enum PayloadError {
     /// The unpacked archive cannot be written.
     #[error("writing the unpacked archive")]
     Write(#[source] io::Error),
+    /// It would fill a disk.
+    #[error(
+        "its files have {unpacked_bytes} bytes, packed into {packed_bytes}: this is no honest package"
+    )]
+    Bomb {
+        /// Bytes of its files, as the header has them.
+        unpacked_bytes: u64,
+        /// Bytes of the payload.
+        packed_bytes: u64,
+    },
     /// A kind of compression that is not read.
     #[error("compressed with {0}")]
     Compression(String),
@@ -127,6 +143,17 @@ impl Compression {
     }
 }
 
+/// Refuses a payload of `packed_bytes` whose files are out of all proportion. As
+/// each file must have the size that the header has, this bounds what is written.
+pub fn check_size(packed_bytes: u64, files: &[PackageFile]) -> Result<(), PayloadError> {
+    let sizes = files.iter().filter(|file| !file.ghost).map(|file| file.size_bytes);
+    let unpacked_bytes = sizes.fold(0, u64::saturating_add);
+    match packed_bytes.saturating_mul(MOST_TIMES).max(SMALL_BYTES) {
+        most if unpacked_bytes > most => Err(PayloadError::Bomb { unpacked_bytes, packed_bytes }),
+        _ => Ok(()),
+    }
+}
+
 /// Unpacks the payload `input` into `archive`, checks it against `files`, and
 /// says where each one's bytes are.
 pub fn unpack(
@@ -210,14 +237,15 @@ impl<R: Read + Seek> Source for Unpacked<R> {
 enum Hash<'a> {
     Sha256(Sha256, &'a str),
     Sha512(Sha512, &'a str),
-    Exactly(Vec<u8>, &'a str),
+    /// What is left of a link's target, if all before was as it should be.
+    Exactly(Option<&'a [u8]>),
     Nothing,
 }
 
 impl<'a> Hash<'a> {
     fn of(file: &'a PackageFile) -> Self {
         match (&file.kind, &file.digest) {
-            (FileKind::Symlink(target), _) => Self::Exactly(Vec::new(), target),
+            (FileKind::Symlink(target), _) => Self::Exactly(Some(target.as_bytes())),
             (_, Some(FileDigest::Sha256(hex))) => Self::Sha256(Sha256::new(), hex),
             (_, Some(FileDigest::Sha512(hex))) => Self::Sha512(Sha512::new(), hex),
             (_, None) => Self::Nothing,
@@ -228,7 +256,7 @@ impl<'a> Hash<'a> {
         match self {
             Self::Sha256(hash, _) => hash.update(bytes),
             Self::Sha512(hash, _) => hash.update(bytes),
-            Self::Exactly(seen, _) => seen.extend_from_slice(bytes),
+            Self::Exactly(left) => *left = left.and_then(|left| left.strip_prefix(bytes)),
             Self::Nothing => {}
         }
     }
@@ -241,7 +269,7 @@ impl<'a> Hash<'a> {
         match self {
             Self::Sha256(hash, hex) => same(&hash.finalize(), hex),
             Self::Sha512(hash, hex) => same(&hash.finalize(), hex),
-            Self::Exactly(seen, target) => seen == target.as_bytes(),
+            Self::Exactly(left) => left.is_some_and(<[u8]>::is_empty),
             Self::Nothing => true,
         }
     }
@@ -351,7 +379,7 @@ impl<'a, S: Source> Walk<'a, S> {
         self.position += stored_bytes;
         self.align()?;
         match file.link_set {
-            Some(set) if stored_bytes == wanted_bytes => {
+            Some(set) if stored_bytes == wanted_bytes && self.ranges[at].is_none() => {
                 self.link_sets[&set].iter().for_each(|at| self.ranges[*at] = Some(range));
             }
             None if file.kind == FileKind::File => self.ranges[at] = Some(range),

@@ -3,6 +3,7 @@
 //! Knows TOML but not what a recipe may say.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -76,6 +77,16 @@ impl Sources {
         let mut merged = Table::default();
         self.load_into(&mut merged, path, None, 0);
         merged
+    }
+
+    /// The table of a text that was not read from `path`, without what it
+    /// extends.
+    pub fn single(&mut self, path: &Path, text: &str) -> Table {
+        let file = self.files.len();
+        self.files.push(SourceFile { path: path.to_owned(), text: text.to_owned() });
+        let mut table = self.parse(file);
+        table.0.remove("extends");
+        table
     }
 
     fn load_into(&mut self, merged: &mut Table, path: &Path, asked: Option<&Place>, depth: usize) {
@@ -213,12 +224,17 @@ fn beside(file: &Path, text: &str) -> PathBuf {
     path
 }
 
+/// The file's bytes; none if there are more than `most`. What a file says of its
+/// length is not relied on: `/dev/zero` says 0.
+pub(super) fn read_at_most(path: &Path, most: u64) -> std::io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= most).then_some(bytes))
+}
+
 fn read(path: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if size > MAX_FILE_BYTES {
-        return Err(format!("too long for a recipe ({size} bytes)"));
-    }
-    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    let bytes = read_at_most(path, MAX_FILE_BYTES).map_err(|error| error.to_string())?;
+    let bytes = bytes.ok_or_else(|| format!("longer than a recipe is ({MAX_FILE_BYTES} bytes)"))?;
     String::from_utf8(bytes).map_err(|_| "not UTF-8 text".to_owned())
 }
 

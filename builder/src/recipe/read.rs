@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::document::{Node, Sources, Value};
+use super::document::{Node, Sources, Table, Value, read_at_most};
 use super::fields::{Fields, Located, parsed};
-use super::words::{self, Arch, Fingerprint, ImageName, Mode, Pattern, Product, Requirement};
 use super::flat::{FlatRecipe, flatten};
+use super::words::{self, Arch, Fingerprint, ImageName, Mode, Pattern, Product, Requirement};
 use super::{
     Boot, Disk, Health, KeyFile, PackagePattern, Packages, Recipe, Repository, RepositoryPlace,
     Root, RootContent, RootFile, Snapshot, Stub,
@@ -17,8 +17,8 @@ use super::{
 use crate::archive::Archive;
 use crate::diagnose::Problems;
 use crate::disk::format::DiskFormat;
-use crate::rootfs::FileSystem;
 use crate::location::without_password;
+use crate::rootfs::FileSystem;
 
 /// Keys are small; a path given by mistake may not be.
 const MAX_KEY_BYTES: u64 = 1 << 20;
@@ -30,6 +30,15 @@ const BLOCKS_PER_HASH_BLOCK: u32 = 126;
 pub(super) fn recipe(path: &Path) -> Result<Recipe, Problems> {
     let mut sources = Sources::default();
     let table = sources.load(path);
+    recipe_of(sources, table, path)
+}
+
+/// The recipe that `table` says, unless something was wrong with its `sources`.
+pub(super) fn recipe_of(
+    mut sources: Sources,
+    table: Table,
+    path: &Path,
+) -> Result<Recipe, Problems> {
     if !sources.problems.is_empty() {
         // What a broken file seems to lack would only distract.
         return Err(Problems::new(sources.problems));
@@ -204,11 +213,8 @@ fn read_key(
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
-    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if size > MAX_KEY_BYTES {
-        return Err(format!("too long for a key ({size} bytes)"));
-    }
-    std::fs::read(path).map_err(|error| error.to_string())
+    let bytes = read_at_most(path, MAX_KEY_BYTES).map_err(|error| error.to_string())?;
+    bytes.ok_or_else(|| format!("longer than a key is ({MAX_KEY_BYTES} bytes)"))
 }
 
 fn patterns(fields: &mut Fields<'_>, key: &'static str) -> Vec<PackagePattern> {

@@ -257,3 +257,14 @@ fn formats_file_system_and_archives_are_chosen_by_words() {
         assert!(found.contains(wrong), "{found}");
     }
 }
+
+#[test]
+fn what_has_no_end_is_no_recipe_and_no_key() {
+    let error = Recipe::load(Path::new("/dev/zero")).expect_err("endless").to_string();
+    assert!(error.contains("longer than a recipe"), "{error}");
+    let fixture = Fixture::new();
+    let text = fs::read_to_string(fixture.recipe_path()).expect("text");
+    fixture.write_file("recipes/test.toml", text.replace("../keys/trusted", "/dev/zero"));
+    let error = Recipe::load(&fixture.recipe_path()).expect_err("endless").to_string();
+    assert!(error.contains("longer than a key"), "{error}");
+}

@@ -7,6 +7,7 @@ use super::names::{Names, RawBound};
 use super::xml::{Document, Element, Fault, Piece};
 use super::{Package, Relations};
 use crate::evr::{Evr, Nevra, Sense};
+use crate::lock::MAX_PACKAGE_BYTES;
 
 /// Fedora, the largest of its kind, has 80,000.
 const MAX_PACKAGES: usize = 1_000_000;
@@ -110,7 +111,10 @@ fn begin(
             let time = element.attribute("build")?.unwrap_or_default();
             draft.build_time = time.parse().unwrap_or(0);
         }
-        "size" => draft.size = element.required("package")?.parse().ok(),
+        "size" => {
+            let size = element.required("package")?.parse().ok();
+            draft.size = size.filter(|size| *size <= MAX_PACKAGE_BYTES);
+        }
         "location" => {
             if element.attribute("xml:base")?.is_some() {
                 return Err("it has packages at other addresses (xml:base)".to_owned());

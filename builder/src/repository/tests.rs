@@ -87,3 +87,41 @@ fn file_lists_are_read_only_when_needed() {
     let lock = fixture.lock().expect("found in the file lists");
     assert!(lock.packages.iter().any(|package| package.name == "data"));
 }
+
+/// What a hostile `primary.xml` says, if its own repository signs it.
+#[test]
+fn metadata_that_would_fill_memory_is_refused() {
+    use super::primary;
+    let long = "x".repeat(1000);
+    let cases: [(String, &str); 8] = [
+        ("<!DOCTYPE m [<!ENTITY a \"&b;&b;\">]><m>&a;</m>".to_owned(), "document type"),
+        ("<m>&lol;</m>".to_owned(), "unknown entity"),
+        ("<m>".repeat(1000), "deep"),
+        (format!("<m><name>{}</name></m>", "a&amp;".repeat(3 << 20)), "text is too long"),
+        (format!("<m {}/>", "a='' ".repeat(20_000)), "too long"),
+        (format!("<m><!-- {} --></m>", long.repeat(5000)), "too long"),
+        (format!("<{}/>", "n".repeat(100_000)), "too long"),
+        (format!("<m><package>{}</package></m>", "<file/>".repeat(200_001)), "too many entries"),
+    ];
+    for (text, why) in cases {
+        let error = primary::parse(text.as_bytes(), text.len() as u64, 0, &mut super::names::Names::default(), |_| {});
+        let error = error.expect_err(why);
+        assert!(error.contains(why), "{why:?} is not in: {error}");
+    }
+}
+
+#[test]
+fn sizes_that_no_file_has_are_refused() {
+    let fixture = Fixture::new();
+    let text = fs::read_to_string(fixture.path("repository/repodata/repomd.xml")).expect("text");
+    let open_size = text.split("<open-size>").nth(1).and_then(|rest| rest.split('<').next());
+    let open_size = format!("<open-size>{}<", open_size.expect("open-size"));
+    for size in ["10737418240", "18446744073709551615"] {
+        fixture.publish_repomd(&text.replacen(&open_size, &format!("<open-size>{size}<"), 1));
+        let error = error_of(&fixture);
+        assert!(error.contains("repository base") && error.contains("too large"), "{error}");
+    }
+    let huge = "<m><package><name>n</name><size package=\"109951162777600\"/></package></m>";
+    let error = super::primary::parse(huge.as_bytes(), huge.len() as u64, 0, &mut super::names::Names::default(), |_| {});
+    assert!(error.is_err());
+}

@@ -11,6 +11,12 @@ use quick_xml::events::{BytesEnd, BytesStart, Event};
 
 /// The longest real ones are descriptions and change logs, some 100 KB.
 const MAX_EVENT_BYTES: u64 = 4 << 20;
+/// Nor is a text longer that comes in several events, such as one with escapes.
+const MAX_TEXT_BYTES: usize = 4 << 20;
+/// The longest tags have a name and a version, some hundred bytes.
+const MAX_TAG_BYTES: usize = 64 << 10;
+/// Metadata has five levels.
+const MAX_DEPTH: usize = 32;
 
 /// What is wrong with a document, without its name.
 pub(super) type Fault = String;
@@ -55,6 +61,9 @@ impl<R: BufRead> BufRead for Limited<R> {
 pub(super) struct Document<R: BufRead> {
     reader: Reader<Limited<R>>,
     buffer: Vec<u8>,
+    depth: usize,
+    /// Bytes of text since the last tag.
+    text_bytes: usize,
 }
 
 /// What a document consists of, as far as repositories use it.
@@ -132,7 +141,7 @@ impl<R: BufRead> Document<R> {
         let mut reader = Reader::from_reader(Limited { inner, total: 0, in_event: 0, limit });
         // One way to see the end of an element, however it is written.
         reader.config_mut().expand_empty_elements = true;
-        Self { reader, buffer: Vec::new() }
+        Self { reader, buffer: Vec::new(), depth: 0, text_bytes: 0 }
     }
 
     /// The next piece.
@@ -140,7 +149,9 @@ impl<R: BufRead> Document<R> {
         self.buffer.clear();
         self.reader.get_mut().in_event = 0;
         let event = self.reader.read_event_into(&mut self.buffer);
-        Ok(match event.map_err(|error| error.to_string())? {
+        let event = event.map_err(|error| error.to_string())?;
+        check(&event, &mut self.depth, &mut self.text_bytes)?;
+        Ok(match event {
             Event::Start(start) => Piece::Begin(Element(start)),
             Event::End(end) => Piece::End(End(end)),
             Event::Text(text) => Piece::Text(text.xml10_content().into_owned()),
@@ -161,4 +172,32 @@ impl<R: BufRead> Document<R> {
     pub fn length(&mut self) -> u64 {
         self.reader.get_mut().total
     }
+}
+
+/// Keeps what a document makes us remember bounded: open elements, the text of
+/// one, and attributes that are compared with each other.
+fn check(event: &Event<'_>, depth: &mut usize, text_bytes: &mut usize) -> Result<(), Fault> {
+    match event {
+        Event::Start(start) => {
+            *depth += 1;
+            *text_bytes = 0;
+            if *depth > MAX_DEPTH {
+                return Err(format!("its elements are more than {MAX_DEPTH} deep"));
+            }
+            if start.len() > MAX_TAG_BYTES {
+                return Err(format!("a tag of {} bytes is too long", start.len()));
+            }
+        }
+        Event::End(_) => {
+            *depth = depth.saturating_sub(1);
+            *text_bytes = 0;
+        }
+        other => {
+            *text_bytes += other.len();
+            if *text_bytes > MAX_TEXT_BYTES {
+                return Err("a text is too long".to_owned());
+            }
+        }
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Builds that do not come to their end, and builds that meet.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -23,12 +24,11 @@ struct Moment {
     seen: &'static str,
 }
 
-const MOMENTS: [Moment; 6] = [
+const MOMENTS: [Moment; 5] = [
     Moment { name: "packages arrive", cold: true, seen: "tmp" },
     Moment { name: "the folder appears", cold: false, seen: "" },
-    Moment { name: "the root is written", cold: false, seen: "root.erofs" },
+    Moment { name: "the root is written", cold: false, seen: "disk.raw" },
     Moment { name: "the bundle is written", cold: false, seen: ".bundle" },
-    Moment { name: "the disk is written", cold: false, seen: "disk.raw" },
     Moment { name: "all is written", cold: false, seen: "layout.txt" },
 ];
 
@@ -58,7 +58,8 @@ impl Moment {
 fn staging(place: &Place<'_>) -> Result<Option<PathBuf>> {
     for entry in fs::read_dir(&place.out)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with('.') {
+        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        if hidden && entry.file_type()?.is_dir() {
             return Ok(Some(entry.path()));
         }
     }
@@ -135,7 +136,7 @@ fn interrupted_well(
 
 /// What a killed build leaves behind, the next one removes.
 pub(super) fn killed(base: &Base<'_>) -> Result<()> {
-    for (number, moment) in [&MOMENTS[0], &MOMENTS[3], &MOMENTS[4]].into_iter().enumerate() {
+    for (number, moment) in [&MOMENTS[0], &MOMENTS[2], &MOMENTS[3]].into_iter().enumerate() {
         let name = format!("killed-{number}");
         let place = if moment.cold { base.cold_place(&name)? } else { base.place(&name)? };
         let status = stopped_at(&place, moment, |build| Ok(build.kill()?))?;
@@ -157,4 +158,23 @@ pub(super) fn two_at_once(base: &Base<'_>) -> Result<()> {
         place.holds_the_image()?;
     }
     Ok(())
+}
+
+/// An image is left alone where it would come out the same, and only there.
+pub(super) fn unchanged(base: &Base<'_>) -> Result<()> {
+    let place = base.place("unchanged")?;
+    place.builds()?;
+    let disk = place.out.join("demo-small-1.0.0/disk.raw");
+    let which = || -> Result<u64> { Ok(fs::metadata(&disk)?.ino()) };
+    let first = which()?;
+    output(&mut place.plain_build_command())?;
+    ensure!(which()? == first, "it was built again although nothing has changed");
+    let manifest = place.out.join("demo-small-1.0.0/manifest.json");
+    fs::write(&manifest, fs::read(&manifest)?)?;
+    output(&mut place.plain_build_command())?;
+    let second = which()?;
+    ensure!(second != first, "a file of it was written to, and it was not built again");
+    output(place.plain_build_command().arg("--disk-only"))?;
+    ensure!(which()? != second, "something else was asked for, and it was not built again");
+    place.builds()
 }
