@@ -52,7 +52,14 @@ impl LazySandbox {
 
 impl Runner for LazySandbox {
     fn run(&mut self, tree: &mut Tree, call: &Call<'_>) -> Result<Ran, RunError> {
-        let ran = self.sandbox()?.run(tree, &call_of(call)).map_err(failed)?;
+        let sandbox = self.sandbox()?;
+        let ran = sandbox.run(tree, &call_of(call)).map_err(failed)?;
+        let short = sandbox.ids().shortage().is_some();
+        // Reported like any other failure it would give an image that differs
+        // from everybody else's.
+        if let Some(advice) = ran.advice.as_ref().filter(|_| short) {
+            return Err(RunError::Unsupported(format!("{advice}\n{}", ran.last_lines)));
+        }
         let advice = ran.advice.map(|advice| format!("\n{advice}")).unwrap_or_default();
         Ok(Ran {
             success: ran.status.success(),

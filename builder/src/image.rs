@@ -116,6 +116,15 @@ pub enum BuildError {
     /// What goes into an image exists for one processor only.
     #[error("an image for {} cannot be built yet, only locked", .0.as_str())]
     Arch(crate::recipe::Arch),
+    /// A whole image would give way to a disk alone.
+    #[error(
+        "{folder} has a bundle, which would be gone with --disk-only: name another folder with \
+         --out, or remove it"
+    )]
+    WouldLoseBundle {
+        /// the image's folder
+        folder: PathBuf,
+    },
     /// The lock names no stub.
     #[error("the lock has no part for the EFI stub; lock the recipe again")]
     NoStub,
@@ -221,6 +230,10 @@ impl Build<'_> {
         {
             self.progress.note("nothing has changed since it was built");
             return Ok(built);
+        }
+        let folder = self.out.join(&name);
+        if !self.bundle && folder.join(self.bundle_name()).exists() {
+            return Err(BuildError::WouldLoseBundle { folder });
         }
         let names = self.names()?;
         let tools = Tools::load(self.tools)?;

@@ -104,7 +104,8 @@ pub struct Ran {
     pub status: Status,
     /// The end of what it said, for a person.
     pub last_lines: String,
-    /// Why it may have failed, if the sandbox had less than rpm.
+    /// Why it may have failed, if the sandbox had less than rpm; also of a script
+    /// that succeeds although it was refused an owner.
     pub advice: Option<String>,
 }
 
@@ -229,7 +230,9 @@ impl Sandbox {
                 self.held = held;
             }
         }
-        let advice = (!status.success()).then(|| self.advice(&output)).flatten();
+        // With one id a script that goes on regardless has left wrong owners.
+        let wrong = !status.success() || self.ids.shortage().is_some();
+        let advice = wrong.then(|| self.advice(&output)).flatten();
         Ok(Ran { status, last_lines: last_lines(&output), advice })
     }
 

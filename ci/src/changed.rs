@@ -8,9 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::demo_list::DemoList;
 use crate::images::Workshop;
-use crate::metadata::{ListedPackage, PUBLIC_KEY_NAME, write_repodata};
-use crate::pgp_key::SigningKey;
-use crate::rpm_package::file_name;
+use crate::small_repository;
 
 /// Writes a recipe below `folder` that extends `recipe`, and a repository with
 /// a newer version of `package`, which is one of those the demo makes itself.
@@ -27,25 +25,9 @@ pub fn recipe_with_newer(
     let mut newer = newer.with_context(|| format!("the demo does not make {package}"))?;
     newer.release = "2".into();
     newer.summary += ", a month later";
-    let key = SigningKey::generate("A month later <later@example.invalid>")?;
-    let built = newer.build_signed(&key)?;
-    let mut bytes = Vec::new();
-    built.write(&mut bytes)?;
-    let location = format!("Packages/{}", file_name(&built)?);
-    fs::create_dir_all(repository.join("Packages"))?;
-    fs::write(repository.join(&location), &bytes)?;
-    let listed = ListedPackage::new(&built, &bytes, &location)?;
-    write_repodata(&repository, vec![listed], &key, u64::from(crate::demo_list::MADE_TIME))?;
+    small_repository::write(&repository, [newer])?;
     let path = folder.join("changed.toml");
     let extended = workshop.top.join("recipes").join(recipe);
-    fs::write(
-        &path,
-        format!(
-            "schema = 1\nextends = [{:?}]\n\n[[repository]]\nid = \"later\"\nurl = {:?}\nkeys = [{:?}]\n",
-            extended.display().to_string(),
-            repository.display().to_string(),
-            repository.join(PUBLIC_KEY_NAME).display().to_string(),
-        ),
-    )?;
+    fs::write(&path, small_repository::recipe(&extended, "later", &repository, ""))?;
     Ok(path)
 }

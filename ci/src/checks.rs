@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::images::Workshop;
 use crate::{
-    bad_input, cases, demo, format_boots, fuzz, image_judges, judge, mariner, proof, setup,
-    solve_judge, synthetic, tools, tree_judge, tuf_judge,
+    bad_input, cases, demo, format_boots, fuzz, image_judges, judge, mariner, proof, reproducible,
+    setup, solve_judge, synthetic, tools, tree_judge, tuf_judge,
 };
 
 /// How long all parsers together are given changed inputs.
@@ -97,6 +97,7 @@ fn of_what_is_made(workshop: &Workshop, selection: &Selection) -> Result<()> {
     })?;
     selection
         .stage("others judge the image", || image_judges::judge(workshop, &workshop.demo()?))?;
+    selection.stage("the same bits anywhere", || reproducible::run(workshop))?;
     selection.stage("python-tuf judges the trust root", || tuf_judge::judge(workshop))?;
     selection.stage("bad input", || bad_input::run(workshop))
 }
