@@ -112,8 +112,10 @@ impl Lock {
             return Ok(ExitCode::SUCCESS);
         }
         fetch::packages(&new, &recipe, &store, &progress)?;
-        let header =
-            |locked: &lock::LockedPackage| Package::open_header(&store.blob_path(&locked.sha256));
+        let header = |locked: &lock::LockedPackage| {
+            let opened = Package::open_header(&store.blob_path(&locked.sha256));
+            opened.map_err(|error| error.of(locked.nevra()))
+        };
         let packages = new.packages.iter().map(header).collect::<Result<Vec<_>, _>>()?;
         let skipped = &recipe.packages.skip_scripts;
         new.list_scriptlets(&packages, skipped, earlier.as_ref(), &accept)?;

@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use rpm::{CompressionWithLevel, IndexData, IndexTag};
 
-use super::place::{Base, Place};
+use super::place::Base;
 use crate::demo_list::MADE_TIME;
 use crate::metadata::write_repodata;
 use crate::pgp_key::SigningKey;
@@ -67,14 +67,16 @@ pub(super) fn refused(base: &Base<'_>) -> Result<()> {
     publish(&repository, &hostile)?;
     for one in &hostile {
         place.write_recipe(&recipe(&[one.name]))?;
-        output(&mut place.lock_command())?;
         let name = format!("{}-1.0-1.noarch", one.name);
-        place.refuses(&mut limited(&place), 1, &[&name, one.said])?;
+        // What is wrong with its header is noticed when it is locked.
+        let locks = limited(&place.lock_command()).output()?.status.success();
+        let step = if locks { place.build_command() } else { place.lock_command() };
+        place.refuses(&mut limited(&step), 1, &[&name, one.said])?;
     }
     // Links that lead out, and in a circle: out of the image there is nothing.
     place.write_recipe(&recipe(&["leads-out", "follows-out", "circles"]))?;
     output(&mut place.lock_command())?;
-    output(&mut limited(&place))?;
+    output(&mut limited(&place.build_command()))?;
     ensure!(!Path::new("/followed-out-of-the-image").exists(), "a file was written outside");
     place.holds_the_image()
 }
@@ -86,11 +88,10 @@ fn recipe(packages: &[&str]) -> String {
     )
 }
 
-/// `slipway build` with limited memory.
-fn limited(place: &Place<'_>) -> Command {
-    let build = place.build_command();
+/// A command with limited memory.
+fn limited(step: &Command) -> Command {
     let mut command = Command::new("prlimit");
-    command.arg(format!("--as={MEMORY_BYTES}")).arg(build.get_program()).args(build.get_args());
+    command.arg(format!("--as={MEMORY_BYTES}")).arg(step.get_program()).args(step.get_args());
     command
 }
 
