@@ -24,16 +24,16 @@ use crate::bundle::{self, Span};
 use crate::compose::{self, Composed, InstalledPackage, Runners};
 use crate::disk::{self, DiskError};
 use crate::engines::{LazySandbox, Lua};
-use crate::fetch::{self, FetchErrors};
+use crate::fetch;
 use crate::flushing::Flusher;
-use crate::guest::{self, GuestError, Tools};
+use crate::guest::{self, Tools};
 use crate::hashing::HashingWriter;
 use crate::initrd;
-use crate::inputs::{self, InputsError};
-use crate::kernel::{self, Kernel, KernelError};
+use crate::inputs;
+use crate::kernel::{self, Kernel};
 use crate::keys::Signing;
-use crate::lock::{Lock, LockedPackage, Unaccepted};
-use crate::outputs::{self, OutputError};
+use crate::lock::{Lock, LockedPackage};
+use crate::outputs;
 use crate::package::{Package, PackageError};
 use crate::parallel;
 use crate::progress::{self, Progress, Step, Unit};
@@ -41,12 +41,16 @@ use crate::recipe::{Pattern, Recipe};
 use crate::region::Region;
 use crate::report;
 use crate::rootfs::{self, RootError};
-use crate::rpmdb::{self, Installed, RpmdbError, Transaction};
+use crate::rpmdb::{self, Installed, Transaction};
 use crate::staging::Staging;
 use crate::store::Store;
-use crate::tree::{Content, Tree, TreeError};
-use crate::uki::{self, BadStub, UkiParts};
+use crate::tree::{Content, Tree};
+use crate::uki::{self, UkiParts};
 use crate::unchanged;
+
+mod error;
+
+pub use error::BuildError;
 
 /// Layout of the data partition that this release of the guest makes and reads.
 const DATA_SCHEMA: DataSchema = DataSchema { min: 1, max: 1 };
@@ -54,91 +58,6 @@ const DATA_SCHEMA: DataSchema = DataSchema { min: 1, max: 1 };
 /// after ten seconds; `gpt` lets Linux use the backup table; systemd leaves the
 /// root to slipway-init, and would wait for devices of its own otherwise.
 const CMDLINE: &str = "panic=10 gpt systemd.gpt_auto=0 systemd.verity=no";
-
-/// Why an image cannot be built.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// Packages.
-    #[error(transparent)]
-    Fetch(#[from] FetchErrors),
-    /// A package.
-    #[error(transparent)]
-    Package(#[from] PackageError),
-    /// The tree of all packages.
-    #[error(transparent)]
-    Compose(#[from] compose::ComposeError),
-    /// A change to the tree.
-    #[error(transparent)]
-    Tree(#[from] TreeError),
-    /// A folder laid over the tree.
-    #[error(transparent)]
-    Overlay(#[from] crate::tree::OverlayError),
-    /// The kernel or its modules.
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
-    /// Scripts that nobody has accepted yet.
-    #[error("{}", refused(.recipe, .scripts))]
-    Unaccepted {
-        /// the recipe, to name in what to do next
-        recipe: PathBuf,
-        /// the scripts, with their texts
-        scripts: Vec<Unaccepted>,
-    },
-    /// Slipway's own programs.
-    #[error(transparent)]
-    Guest(#[from] GuestError),
-    /// The package database.
-    #[error(transparent)]
-    Rpmdb(#[from] RpmdbError<PackageError>),
-    /// The root file system.
-    #[error(transparent)]
-    Root(#[from] RootError),
-    /// A disk file or an archive.
-    #[error(transparent)]
-    Output(#[from] OutputError),
-    /// What the image is built from cannot be written beside it.
-    #[error(transparent)]
-    Inputs(#[from] InputsError),
-    /// The UKI.
-    #[error(transparent)]
-    Stub(#[from] BadStub),
-    /// The disk.
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-    /// A value of the recipe has no room in an image's records.
-    #[error("{what} {value:?} cannot be written to an image")]
-    Text {
-        /// which value
-        what: &'static str,
-        /// the value
-        value: String,
-    },
-    /// What goes into an image exists for one processor only.
-    #[error("an image for {} cannot be built yet, only locked", .0.as_str())]
-    Arch(crate::recipe::Arch),
-    /// A whole image would give way to a disk alone.
-    #[error(
-        "{folder} has a bundle, which would be gone with --disk-only: name another folder with \
-         --out, or remove it"
-    )]
-    WouldLoseBundle {
-        /// the image's folder
-        folder: PathBuf,
-    },
-    /// The lock names no stub.
-    #[error("the lock has no part for the EFI stub; lock the recipe again")]
-    NoStub,
-    /// The output folder or the disk below it.
-    #[error("cannot {what} {path}")]
-    Io {
-        /// what was being done
-        what: &'static str,
-        /// where
-        path: PathBuf,
-        /// why
-        source: io::Error,
-    },
-}
 
 /// Everything a build works from.
 pub struct Build<'a> {
@@ -569,20 +488,6 @@ impl Build<'_> {
             data: mib(disk.data_mib),
         }
     }
-}
-
-/// What to say of scripts that nobody has accepted.
-fn refused(recipe: &Path, scripts: &[Unaccepted]) -> String {
-    let list: Vec<String> = scripts.iter().map(ToString::to_string).collect();
-    let digests: Vec<String> = scripts.iter().map(|one| one.script.digest().to_string()).collect();
-    format!(
-        "{} scriptlet(s) are new and nobody has accepted them:\n\n{}\n\n\
-         read them; then accept them, or `all`, with\n  slipway lock {} --accept {}",
-        scripts.len(),
-        list.join("\n\n"),
-        recipe.display(),
-        digests.join(" ")
-    )
 }
 
 fn shown<T: ToString>(list: &[T]) -> Vec<String> {
