@@ -4,6 +4,7 @@
 pub mod compose;
 mod limit;
 mod mkosi;
+pub mod scale;
 
 use std::fmt::Write as _;
 use std::fs;

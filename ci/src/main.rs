@@ -99,6 +99,9 @@ enum Measured {
         #[arg(long, default_value_t = 3)]
         runs: usize,
     },
+    /// Time and memory for images of 0.35 to 5 GB (needs 25 GB of disk); written
+    /// to docs/explanation/scale.md
+    Scale,
     /// Time of choosing packages, beside dnf; also written to out/bench-lock.md
     Lock {
         /// How often each is run
@@ -126,6 +129,9 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Test { only, boots } => checks::run(&top()?, &checks::Selection { only, boots }),
         Chore::Bench { what: Measured::Compose { runs } } => {
             ci::bench::compose::run(&ci::demo::workshop(&top()?)?, runs)
+        }
+        Chore::Bench { what: Measured::Scale } => {
+            ci::bench::scale::run(&ci::demo::workshop(&top()?)?)
         }
         Chore::Fuzz { target: Some(target), input: Some(input), .. } => {
             ci::fuzz::one(&top()?, &target, &input)

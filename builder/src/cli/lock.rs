@@ -107,6 +107,7 @@ impl Lock {
         let repositories = Repositories::open(&recipe, &store, &progress)?;
         let resolution = solve::resolve(&repositories, &request)?;
         let mut new = lock::Lock::new(&recipe, &repositories, &resolution, tools);
+        repositories.abandon();
         if self.list {
             list(&new, global.json);
             return Ok(ExitCode::SUCCESS);

@@ -73,7 +73,7 @@ pub(super) enum Piece<'a> {
     /// An element ends.
     End(End<'a>),
     /// Text, already without escapes; one text may come in several pieces.
-    Text(String),
+    Text(Cow<'a, str>),
     /// Nothing of interest.
     Other,
     /// The document is over.
@@ -154,13 +154,14 @@ impl<R: BufRead> Document<R> {
         Ok(match event {
             Event::Start(start) => Piece::Begin(Element(start)),
             Event::End(end) => Piece::End(End(end)),
-            Event::Text(text) => Piece::Text(text.xml10_content().into_owned()),
-            Event::CData(text) => Piece::Text(text.xml10_content().into_owned()),
+            Event::Text(text) => Piece::Text(text.xml10_content()),
+            Event::CData(text) => Piece::Text(text.xml10_content()),
             Event::GeneralRef(reference) => {
                 let character = reference.resolve_char_ref().map_err(|error| error.to_string())?;
                 let named = || resolve_predefined_entity(&reference).map(str::to_owned);
                 let text = character.map(String::from).or_else(named);
-                Piece::Text(text.ok_or_else(|| format!("unknown entity &{};", &*reference))?)
+                let text = text.ok_or_else(|| format!("unknown entity &{};", &*reference))?;
+                Piece::Text(text.into())
             }
             Event::DocType(_) => return Err("it has a document type".to_owned()),
             Event::Eof => Piece::Over,
