@@ -33,6 +33,7 @@ pub mod presets;
 pub mod rpmdb;
 mod sqlite;
 pub mod sandbox;
+pub mod tmpfiles;
 pub mod tree;
 pub mod users;
 // the image: boot, disk, bundle
