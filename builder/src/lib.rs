@@ -22,6 +22,7 @@ pub mod store;
 pub mod unfinished;
 pub mod vendor;
 // the tree: packages to a root file system
+pub mod alternatives;
 pub mod certificates;
 pub mod compose;
 pub mod erofs;
