@@ -23,6 +23,7 @@ pub mod unfinished;
 pub mod vendor;
 // the tree: packages to a root file system
 pub mod alternatives;
+pub mod catalog;
 pub mod certificates;
 pub mod compose;
 pub mod erofs;
