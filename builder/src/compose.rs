@@ -36,6 +36,7 @@ pub mod shell;
 mod transaction;
 mod triggers;
 
+pub use capability::XATTR as CAPABILITY;
 pub use place::UnknownOwner;
 pub use plan::{FileConflict, FileState};
 pub use runner::{Call, Ran, RunError, Runner, Runners};
@@ -277,7 +278,7 @@ pub fn compose(
 }
 
 #[cfg(test)]
-mod judge;
+pub(crate) mod judge;
 #[cfg(test)]
 mod repository_tests;
 #[cfg(test)]

@@ -22,17 +22,22 @@ pub mod store;
 pub mod unfinished;
 pub mod vendor;
 // the tree: packages to a root file system
+pub mod alternatives;
+pub mod catalog;
 pub mod certificates;
 pub mod compose;
 pub mod erofs;
 pub mod header;
+pub mod hwdb;
 pub mod ldconfig;
 pub mod lua;
 pub mod package;
 pub mod presets;
 pub mod rpmdb;
 pub mod sandbox;
+pub mod shared_tails;
 mod sqlite;
+pub mod tmpfiles;
 pub mod tree;
 pub mod users;
 // the image: boot, disk, bundle

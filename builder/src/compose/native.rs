@@ -16,6 +16,7 @@ mod command;
 mod files;
 mod systemd;
 mod test;
+mod tools;
 
 use command::Known;
 

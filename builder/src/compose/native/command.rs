@@ -5,6 +5,7 @@ use super::super::shell::{NotUnderstood, Output, Simple};
 use super::accounts::{self, AccountCall};
 use super::files::FileCall;
 use super::systemd::UnitCall;
+use super::tools::ToolCall;
 use super::{World, test};
 
 /// A command that is understood.
@@ -23,6 +24,7 @@ pub(super) enum Known {
     /// `update-ca-certificates`
     Certificates,
     Depmod(String),
+    Tool(ToolCall),
     Account(AccountCall),
     Units(UnitCall),
     File(FileCall),
@@ -67,7 +69,14 @@ impl Known {
                 _ => return None,
             },
             "systemctl" | "systemd-update-helper" => Self::Units(UnitCall::parse(name, &words)?),
+            // It compiles a database, of an older form than systemd-hwdb does.
+            "udevadm" if words.contains(&"hwdb") => return None,
             "systemd-sysctl" | "sysctl" | "udevadm" | "telinit" => Self::Idle,
+            "systemd-tmpfiles"
+            | "alternatives"
+            | "update-alternatives"
+            | "systemd-hwdb"
+            | "journalctl" => Self::Tool(ToolCall::parse(program, name, &words)?),
             _ => match AccountCall::parse(name, arguments) {
                 Some(call) => Self::Account(call),
                 None => Self::File(FileCall::parse(name, &words)?),
@@ -104,6 +113,7 @@ impl Known {
                 let done = super::super::depmod::run(world.tree, version);
                 done.map(|()| 0).map_err(|error| NotUnderstood(error.to_string()))
             }
+            Self::Tool(call) => call.run(world),
             Self::Account(call) => accounts::run(world, call),
             Self::Units(call) => call.run(world),
             Self::File(call) => call.run(world),

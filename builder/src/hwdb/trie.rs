@@ -1,0 +1,156 @@
+//! The compiled form: a radix tree of what is matched, nodes first, from the
+//! leaves up, and then all texts, which nodes name by their offsets.
+
+use std::collections::BTreeMap;
+
+use crate::shared_tails::SharedTails;
+
+const SIGNATURE: &[u8; 8] = b"KSLPHHRH";
+const HEADER_BYTES: usize = 80;
+const NODE_BYTES: usize = 24;
+const CHILD_BYTES: usize = 16;
+const VALUE_BYTES: usize = 32;
+
+/// Where a property was written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub path: &'a [u8],
+    /// Which file, from 1.
+    pub priority: u16,
+    /// Which line, from 1.
+    pub line: u32,
+}
+
+#[derive(Debug, Default)]
+struct TrieNode {
+    /// Offset of what all below have in common.
+    prefix: usize,
+    children: BTreeMap<u8, usize>,
+    /// By key.
+    values: BTreeMap<Vec<u8>, Value>,
+}
+
+#[derive(Debug)]
+struct Value {
+    key: usize,
+    value: usize,
+    path: usize,
+    line: u32,
+    priority: u16,
+}
+
+/// All properties by what they are for.
+#[derive(Debug)]
+pub(super) struct Trie {
+    nodes: Vec<TrieNode>,
+    texts: SharedTails,
+}
+
+impl Default for Trie {
+    fn default() -> Self {
+        Self { nodes: vec![TrieNode::default()], texts: SharedTails::default() }
+    }
+}
+
+impl Trie {
+    /// Adds a property for what `pattern` matches; a later one of the same key
+    /// replaces it.
+    pub fn insert(&mut self, pattern: &[u8], key: &[u8], value: &[u8], source: &Source<'_>) {
+        let (mut at, mut rest) = (0, pattern);
+        loop {
+            let prefix = self.texts.text(self.nodes[at].prefix);
+            let same = prefix.iter().zip(rest).take_while(|(one, other)| one == other).count();
+            if same < prefix.len() {
+                self.split(at, same);
+            }
+            rest = &rest[same..];
+            let Some((first, after)) = rest.split_first() else {
+                return self.put(at, key, value, source);
+            };
+            match self.nodes[at].children.get(first) {
+                Some(child) => (at, rest) = (*child, after),
+                None => {
+                    let prefix = self.texts.add(after);
+                    let child = self.push(TrieNode { prefix, ..TrieNode::default() });
+                    self.nodes[at].children.insert(*first, child);
+                    return self.put(child, key, value, source);
+                }
+            }
+        }
+    }
+
+    fn push(&mut self, node: TrieNode) -> usize {
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    /// Puts a node in between that has the first `same` bytes of the prefix.
+    fn split(&mut self, at: usize, same: usize) {
+        let prefix = self.texts.text(self.nodes[at].prefix).to_vec();
+        let shorter = TrieNode { prefix: self.texts.add(&prefix[..same]), ..TrieNode::default() };
+        let mut rest = std::mem::replace(&mut self.nodes[at], shorter);
+        rest.prefix += same + 1;
+        let child = self.push(rest);
+        self.nodes[at].children.insert(prefix[same], child);
+    }
+
+    fn put(&mut self, at: usize, key: &[u8], value: &[u8], source: &Source<'_>) {
+        let (key_at, value) = (self.texts.add(key), self.texts.add(value));
+        let path = self.texts.add(source.path);
+        let Source { priority, line, .. } = *source;
+        let new = Value { key: key_at, value, path, line, priority };
+        match self.nodes[at].values.get_mut(key) {
+            Some(known) => *known = Value { key: known.key, ..new },
+            None => drop(self.nodes[at].values.insert(key.to_vec(), new)),
+        }
+    }
+
+    /// The file, as that version of systemd writes it.
+    pub fn to_bytes(&self, version: u64) -> Vec<u8> {
+        let children: usize = self.nodes.iter().map(|node| node.children.len()).sum();
+        let values: usize = self.nodes.iter().map(|node| node.values.len()).sum();
+        let nodes = self.nodes.len() * NODE_BYTES + children * CHILD_BYTES + values * VALUE_BYTES;
+        let texts = self.texts.bytes();
+        let mut out = Vec::with_capacity(HEADER_BYTES + nodes + texts.len());
+        out.extend_from_slice(SIGNATURE);
+        out.resize(HEADER_BYTES, 0);
+        let root = self.write_node(0, HEADER_BYTES + nodes, &mut out);
+        out.extend_from_slice(texts);
+        let sizes = [HEADER_BYTES, NODE_BYTES, CHILD_BYTES, VALUE_BYTES];
+        let fields = [out.len()].into_iter().chain(sizes).chain([root, nodes, texts.len()]);
+        let fields = std::iter::once(version).chain(fields.map(|field| field as u64));
+        for (field, place) in fields.zip(out[SIGNATURE.len()..].chunks_exact_mut(8)) {
+            place.copy_from_slice(&field.to_le_bytes());
+        }
+        out
+    }
+
+    /// Writes what is below, then the node; gives its offset. It goes as deep
+    /// as one match begins with another, which the size of the texts limits.
+    fn write_node(&self, at: usize, texts: usize, out: &mut Vec<u8>) -> usize {
+        let node = &self.nodes[at];
+        let children: Vec<(u8, usize)> = node
+            .children
+            .iter()
+            .map(|(byte, child)| (*byte, self.write_node(*child, texts, out)))
+            .collect();
+        let offset = out.len();
+        let mut number = |number: usize| out.extend_from_slice(&(number as u64).to_le_bytes());
+        number(texts + node.prefix);
+        // One byte of count, at most 255 as no text has a zero byte, and padding.
+        number(children.len());
+        number(node.values.len());
+        for (byte, child) in children {
+            number(byte.into());
+            number(child);
+        }
+        for value in node.values.values() {
+            number(texts + value.key);
+            number(texts + value.value);
+            number(texts + value.path);
+            // A number of four bytes, one of two, and padding.
+            number(value.line as usize | usize::from(value.priority) << 32);
+        }
+        offset
+    }
+}
