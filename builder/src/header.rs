@@ -411,9 +411,7 @@ mod tests {
         let error = RawHeaders::read(&mut bytes.as_slice()).unwrap_err();
         assert!(matches!(error, HeaderError::Overlap { tag: 1001 }), "{error}");
         let mut bytes = file(&[], b"");
-        for at in LEAD_BYTES + 8..LEAD_BYTES + 16 {
-            bytes[at] = 0xff;
-        }
+        bytes[LEAD_BYTES + 8..LEAD_BYTES + 16].fill(0xff);
         let error = RawHeaders::read(&mut bytes.as_slice()).unwrap_err();
         assert!(matches!(error, HeaderError::TooLarge { .. }), "{error}");
         let mut stored = vec![0xff; 8];

@@ -66,8 +66,8 @@ pub fn rows(database: &Path, table: &str) -> String {
 
 /// Says where two texts differ rather than showing them.
 pub fn assert_same(ours: &str, theirs: &str, what: &str) {
-    let lines = ours.lines().zip(theirs.lines()).enumerate();
-    for (at, (our, their)) in lines.filter(|(_, (our, their))| our != their) {
+    let mut lines = ours.lines().zip(theirs.lines()).enumerate();
+    if let Some((at, (our, their))) = lines.find(|(_, (our, their))| our != their) {
         let from = our.bytes().zip(their.bytes()).take_while(|(a, b)| a == b).count();
         let part =
             |line: &str| line.chars().skip(from.saturating_sub(40)).take(160).collect::<String>();

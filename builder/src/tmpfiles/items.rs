@@ -21,7 +21,7 @@ impl Items {
         };
         let appends = |item: &Item| item.letter == 'w' && item.force;
         let clashes =
-            |known: &Item| !compatible(known, &item) && !(appends(known) && appends(&item));
+            |known: &Item| !(compatible(known, &item) || appends(known) && appends(&item));
         if !group.iter().any(clashes) {
             group.push(item);
             group.sort_by_key(|item| (!item.makes(), item.letter));

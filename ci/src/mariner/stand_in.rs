@@ -80,7 +80,7 @@ fn package(mut entries: Entries, accounts: &Accounts) -> Result<Package> {
     let files = Files::of(&entries)?;
     let contents = files.stand_ins(accounts);
     let sizes = contents.iter().zip(&files.sizes).map(|(content, size)| match content {
-        Some(bytes) => bytes.len() as u32,
+        Some(bytes) => u32::try_from(bytes.len()).unwrap_or(u32::MAX),
         None => *size,
     });
     let digests = contents.iter().zip(&files.digests).map(|(content, digest)| match content {
@@ -88,7 +88,8 @@ fn package(mut entries: Entries, accounts: &Accounts) -> Result<Package> {
         None => digest.clone(),
     });
     let sizes: Vec<u32> = sizes.collect();
-    let total = contents.iter().flatten().map(|bytes| bytes.len() as u32).sum();
+    let total =
+        contents.iter().flatten().map(|bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX)).sum();
     let digests = IndexData::StringArray(digests.collect());
     let archive = files.archive(&contents);
     let payload = gzip(&archive)?;
