@@ -138,7 +138,9 @@ impl Bits<'_> {
         build.arg("build").arg(recipe).arg("--lock").arg(lock).args(more);
         build.args(["--json", "--again", "--tools"]).arg(&programs.tools);
         build.arg("--keys").arg(self.workshop.keys()?);
-        build.arg("--out").arg(self.folder.join("root"));
+        build
+            .arg("--out")
+            .arg(self.folder.join("root").join(recipe.file_stem().unwrap_or_default()));
         let said: Value = serde_json::from_str(&output(&mut build)?)?;
         Ok(said["folder"].as_str().context("build said no folder")?.into())
     }

@@ -12,6 +12,7 @@ use crate::process;
 
 /// From Debian 12 itself.
 const PACKAGES: &[&str] = &[
+    "bubblewrap",
     "busybox-static",
     "cpio",
     "createrepo-c",
@@ -23,6 +24,7 @@ const PACKAGES: &[&str] = &[
     "gdisk",
     "jq",
     "libcap2-bin",
+    "mmdebstrap",
     "mtools",
     "musl-tools",
     "openssl",

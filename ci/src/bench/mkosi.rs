@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
 
 use crate::apt::trixie_sources;
 use crate::cache;
@@ -31,7 +32,8 @@ impl Mkosi {
     pub fn new() -> Result<Self> {
         let folder = cache::cache_folder()?.join("mkosi");
         fs::create_dir_all(&folder)?;
-        let tree = folder.join(format!("tools-{}", &crate::metadata::hex(TOOLS.as_bytes())[..16]));
+        let key = Sha256::digest(TOOLS);
+        let tree = folder.join(format!("tools-{}", &crate::metadata::hex(&key)[..16]));
         let _lock = cache::lock(&folder)?;
         if !tree.join("usr/bin/mkosi").exists() {
             let staged = folder.join("staged");
