@@ -185,7 +185,7 @@ impl Bits<'_> {
         ensure!(!said.status.success(), "images that differ are said to be the same");
         let said: Value = serde_json::from_slice(&said.stdout)?;
         let all = said["differences"].as_array().context("no differences are listed")?;
-        let of_root = all.iter().filter(|one| one["layer"] == "partition root-a");
+        let of_root = all.iter().filter(|one| one["layer"] == "disk.raw, partition root-a");
         let whats: Vec<&str> = of_root.filter_map(|one| one["what"].as_str()).collect();
         let only = whats.len() == 1 && whats.iter().all(|what| what.starts_with("/etc/note"));
         ensure!(only, "only /etc/note was to differ in the root: {whats:?} of {said:#}");

@@ -21,6 +21,7 @@ const PACKAGES: &[&str] = &[
     "dosfstools",
     "e2fsprogs",
     "erofs-utils",
+    "fdisk",
     "gdisk",
     "jq",
     "libcap2-bin",
