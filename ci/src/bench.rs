@@ -104,7 +104,7 @@ pub(crate) fn locked_packages(lock: &str) -> Result<Vec<String>> {
 /// The table; times are compared by their medians, with the first line.
 fn table(lines: &[Line], runs: usize) -> String {
     let mut out = format!(
-        "# Building the demo image\n\n\
+        "## From packages to a disk\n\n\
          Least and median of {runs} runs, after one that is not counted. CPU is user and system; \
          memory is that of the largest process.\n\n\
          | | wall s | CPU s | peak MiB | wall | CPU |\n|---|---|---|---|---|---|\n"
