@@ -281,6 +281,7 @@ impl Build<'_> {
             composed.tree.overlay_dir(overlay)?;
         }
         guest::add_files(&mut composed.tree, tools, self.recipe)?;
+        step.outcome(composed_summary(packages.len(), &composed.report));
         Ok((composed, time))
     }
 
@@ -293,10 +294,13 @@ impl Build<'_> {
         time: u64,
         staging: &Staging,
     ) -> Result<(), BuildError> {
+        let count = installed.len() as u64;
+        let step = self.progress.step("package database", count, Unit::Pieces("packages"));
         let path = staging.scratch("rpmdb.sqlite");
         let io = |source| self.failed("write", &path, source);
         let packages = installed.iter().map(|one| {
             let locked = &self.lock.packages[one.package];
+            step.advance(1);
             let headers = Package::headers(&self.store.blob_path(&locked.sha256))
                 .map_err(|error| error.of(locked.nevra()))?;
             Ok::<_, PackageError>(Installed { headers, states: one.states.clone() })
@@ -488,6 +492,16 @@ impl Build<'_> {
             data: mib(disk.data_mib),
         }
     }
+}
+
+/// What was composed, and what its scripts took.
+fn composed_summary(packages: usize, report: &compose::Report) -> String {
+    format!(
+        "{packages} packages, {} scripts, {:.2} s in native and {:.2} s in sandboxed ones",
+        report.handled.len(),
+        report.native.as_secs_f64(),
+        report.sandboxed.as_secs_f64(),
+    )
 }
 
 fn shown<T: ToString>(list: &[T]) -> Vec<String> {

@@ -4,6 +4,8 @@
 pub mod compose;
 mod limit;
 mod mkosi;
+mod profile;
+mod rpmoci;
 pub mod scale;
 
 use std::fmt::Write as _;

@@ -92,8 +92,8 @@ enum Chore {
 
 #[derive(Subcommand)]
 enum Measured {
-    /// Time, CPU and memory from packages to a disk, beside dnf's chain, mkosi
-    /// and rpm (needs root); written to docs/explanation/speed.md
+    /// Time, CPU and memory from packages to a disk, beside dnf's chain, mkosi,
+    /// rpmoci and rpm (needs root); written to docs/explanation/speed.md
     Compose {
         /// How often each is run
         #[arg(long, default_value_t = 3)]

@@ -74,6 +74,14 @@ pub fn set_up() -> Result<()> {
     add_targets(&targets)
 }
 
+/// Installs those of `names` that are missing: what one chore alone needs.
+pub fn ensure_packages(names: &[&'static str]) -> Result<()> {
+    let installed = installed_packages(Path::new("/var/lib/dpkg/status"))?;
+    let missing: Vec<&str> =
+        names.iter().copied().filter(|name| !installed.iter().any(|one| one == name)).collect();
+    if missing.is_empty() { Ok(()) } else { install(&missing, &[]) }
+}
+
 /// Names of the packages dpkg has installed. The file is read instead of asking
 /// dpkg: it is stable (deb-control(5) paragraphs) and takes milliseconds.
 fn installed_packages(status: &Path) -> Result<Vec<String>> {

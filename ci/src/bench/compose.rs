@@ -11,6 +11,8 @@ use anyhow::{Context, Result, ensure};
 
 use super::limit::Limit;
 use super::mkosi::{self, Mkosi};
+use super::profile;
+use super::rpmoci::Rpmoci;
 use super::{Line, Usage, facts, locked_packages, measured, mib, table};
 use crate::changed;
 use crate::images::Workshop;
@@ -22,6 +24,8 @@ use crate::tree_judge;
 const RECIPE: &str = "demo-node.toml";
 /// The package that changes from one build to the next.
 const CHANGED: &str = "demo-release";
+/// How the file of the package begins that says which release this is.
+const RELEASE: &str = "demo-release-";
 
 /// Runs every contender `runs` times, prints the table and writes it to
 /// `docs/explanation/speed.md`.
@@ -57,17 +61,19 @@ enum Contender {
     WithBundle,
     Dnf,
     Mkosi,
+    Rpmoci,
     Rpm,
 }
 
 impl Contender {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Cold,
         Self::OneChanged,
         Self::Unchanged,
         Self::WithBundle,
         Self::Dnf,
         Self::Mkosi,
+        Self::Rpmoci,
         Self::Rpm,
     ];
 
@@ -79,9 +85,28 @@ impl Contender {
             Self::WithBundle => "`slipway build` with its bundle, store filled",
             Self::Dnf => "dnf, mkfs.erofs (lz4), veritysetup, sfdisk, dd",
             Self::Mkosi => "mkosi (erofs with lz4, verity)",
+            Self::Rpmoci => "rpmoci build --locked, an OCI image only",
             Self::Rpm => "rpm -i --noscripts, a tree only",
         }
     }
+}
+
+fn repository(workshop: &Workshop) -> Result<PathBuf> {
+    Ok(workshop.out().join("repository").canonicalize()?)
+}
+
+/// The files of the locked packages.
+fn locked_files(lock: &Path, repository: &Path) -> Result<Vec<PathBuf>> {
+    let lock: toml::Table = fs::read_to_string(lock)?.parse()?;
+    let packages = lock.get("package").and_then(toml::Value::as_array);
+    packages
+        .into_iter()
+        .flatten()
+        .map(|package| {
+            let location = package.get("location").and_then(toml::Value::as_str);
+            Ok(repository.join(location.context("a package without a location")?))
+        })
+        .collect()
 }
 
 struct Bench<'w> {
@@ -91,6 +116,7 @@ struct Bench<'w> {
     /// of the same recipe, with one newer package
     changed: (PathBuf, PathBuf),
     mkosi: Mkosi,
+    rpmoci: Rpmoci,
 }
 
 impl<'w> Bench<'w> {
@@ -107,30 +133,25 @@ impl<'w> Bench<'w> {
         let changed_lock = folder.join("changed.lock.toml");
         workshop.lock(&changed, &changed_lock)?;
         let changed = (changed, changed_lock);
-        Ok(Self { workshop, folder, lock, changed, mkosi: Mkosi::new()? })
+        let rpms = locked_files(&lock, &repository(workshop)?)?;
+        let is_release = |path: &&PathBuf| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(RELEASE))
+        };
+        let release = rpms.iter().find(is_release).context("no package names the release")?;
+        let rpmoci = Rpmoci::new(&folder, release)?;
+        Ok(Self { workshop, folder, lock, changed, mkosi: Mkosi::new()?, rpmoci })
     }
 
     fn repository(&self) -> Result<PathBuf> {
-        Ok(self.workshop.out().join("repository").canonicalize()?)
+        repository(self.workshop)
     }
 
     fn packages(&self) -> Result<Vec<String>> {
         locked_packages(&fs::read_to_string(&self.lock)?)
     }
 
-    /// The files of the locked packages.
     fn rpms(&self) -> Result<Vec<PathBuf>> {
-        let lock: toml::Table = fs::read_to_string(&self.lock)?.parse()?;
-        let packages = lock.get("package").and_then(toml::Value::as_array);
-        let repository = self.repository()?;
-        packages
-            .into_iter()
-            .flatten()
-            .map(|package| {
-                let location = package.get("location").and_then(toml::Value::as_str);
-                Ok(repository.join(location.context("a package without a location")?))
-            })
-            .collect()
+        locked_files(&self.lock, &self.repository()?)
     }
 
     fn slipway(&self, recipe: &Path, lock: &Path) -> Result<Command> {
@@ -182,8 +203,22 @@ impl<'w> Bench<'w> {
                 mkosi::clean(&folder)?;
                 Ok(usage)
             }
+            Contender::Rpmoci => {
+                self.remove("rpmoci")?;
+                let folder = self.folder.join("rpmoci");
+                fs::create_dir(&folder)?;
+                let build = self.rpmoci.build(&folder, &self.repository()?, &self.packages()?)?;
+                measured(&build, &self.folder)
+            }
             Contender::Rpm => self.rpm(),
         }
+    }
+
+    /// The steps of a cold build.
+    fn profile(&self) -> Result<String> {
+        self.remove("store")?;
+        self.remove("images")?;
+        profile::measure(&mut self.disk_only()?)
     }
 
     fn remove(&self, name: &str) -> Result<()> {
@@ -315,6 +350,7 @@ fn report(lines: &[Line], runs: usize, limit: &Limit, bench: &Bench<'_>) -> Resu
         seconds(limit.total()),
         cold / seconds(limit.total()),
     )?;
+    writeln!(text, "## Where the time of a cold build goes\n\n{}", bench.profile()?)?;
     text += &facts(&bench.folder)?;
     Ok(text)
 }
