@@ -1,6 +1,7 @@
 //! rpmoci as a contender: built once from its published source and cached. It
 //! makes an OCI image out of dnf's tree, not a disk: no erofs, no verity.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,14 +18,13 @@ const VERSION: &str = "0.4.5";
 const NEEDED: &[&str] = &["libsqlite3-dev", "libssl-dev", "pkg-config", "python3-dev"];
 /// Fetching its sources may meet a busy registry.
 const TRIES: u32 = 3;
-/// rpmoci asks the machine's own package database which release it is on, and
-/// Debian's has no answer: another is laid over it, for this process only.
-const ENTER: &str = "mount --bind \"$0\" /var/lib/rpm && exec \"$@\"";
 
-/// The program, and the package database it is shown.
+/// The program, and a home folder for it. rpmoci asks the user's package
+/// database (on Debian it is in the home folder) for the release it is on: this
+/// one has the answer.
 pub struct Rpmoci {
     program: PathBuf,
-    database: PathBuf,
+    home: PathBuf,
 }
 
 impl Rpmoci {
@@ -44,14 +44,13 @@ impl Rpmoci {
             };
             output_retrying(TRIES, make).context("rpmoci cannot be built")?;
         }
-        let root = folder.join("rpmoci-release");
-        fs::create_dir(&root)?;
+        let home = folder.join("rpmoci-home");
+        fs::create_dir(&home)?;
         let mut rpm = Command::new("rpm");
-        rpm.arg("--root").arg(&root).args(["--define", "_dbpath /var/lib/rpm"]);
+        rpm.arg("--root").arg(&home).args(["--define", "_dbpath /.rpmdb"]);
         rpm.args(["-i", "--justdb", "--nodeps", "--nosignature"]).arg(release);
         output(&mut rpm)?;
-        fs::create_dir_all("/var/lib/rpm")?;
-        Ok(Self { program, database: root.join("var/lib/rpm") })
+        Ok(Self { program, home })
     }
 
     /// Locks `packages` of `repository` in `folder`, and gives the command that
@@ -66,16 +65,17 @@ impl Rpmoci {
         contents.insert("os_release".to_owned(), false.into());
         let contents = toml::Table::from_iter([("contents".to_owned(), contents.into())]);
         fs::write(folder.join("rpmoci.toml"), contents.to_string())?;
-        output(self.enter(folder).arg("update"))?;
-        let mut build = self.enter(folder);
+        output(self.command(folder).arg("update"))?;
+        let mut build = self.command(folder);
         build.args(["build", "--locked", "--image", "image", "--tag", "bench"]);
         Ok(build)
     }
 
-    fn enter(&self, folder: &Path) -> Command {
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "env", "-C"]).arg(folder).args(["sh", "-euc", ENTER]);
-        command.arg(&self.database).arg(&self.program);
+    fn command(&self, folder: &Path) -> Command {
+        let mut command = Command::new("env");
+        let mut home = OsString::from("HOME=");
+        home.push(&self.home);
+        command.arg("-C").arg(folder).arg(home).arg(&self.program);
         command
     }
 }
