@@ -14,6 +14,7 @@ use crate::outputs::OutputError;
 use crate::package::PackageError;
 use crate::rootfs::RootError;
 use crate::rpmdb::RpmdbError;
+use crate::store::StoreError;
 use crate::tree::TreeError;
 use crate::uki::BadStub;
 
@@ -23,6 +24,9 @@ pub enum BuildError {
     /// Packages.
     #[error(transparent)]
     Fetch(#[from] FetchErrors),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A package.
     #[error(transparent)]
     Package(#[from] PackageError),
