@@ -62,6 +62,13 @@ impl<W: Write> Write for FlushingWriter<W> {
     }
 }
 
+impl<W> Drop for FlushingWriter<W> {
+    /// What was written last goes to the disk while other work is done.
+    fn drop(&mut self) {
+        suggest(&self.wake, ());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

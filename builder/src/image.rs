@@ -61,6 +61,11 @@ const DATA_SCHEMA: DataSchema = DataSchema { min: 1, max: 1 };
 /// root to slipway-init, and would wait for devices of its own otherwise.
 const CMDLINE: &str = "panic=10 gpt systemd.gpt_auto=0 systemd.verity=no";
 
+/// Files that all packages of an image may have together: as many as are held
+/// in 256 MiB with all else, at about 540 bytes for each (`ci bench scale`).
+/// What is held grows with nothing else of an image.
+const MAX_FILES: usize = 350_000;
+
 /// Everything a build works from.
 pub struct Build<'a> {
     /// what is wanted
@@ -296,6 +301,10 @@ impl Build<'_> {
             Unit::Pieces("packages"),
         );
         let packages = self.open_packages(&step, opened)?;
+        let count: usize = packages.iter().map(|package| package.files.len()).sum();
+        if count > MAX_FILES {
+            return Err(BuildError::TooManyFiles { count, most: MAX_FILES });
+        }
         let files = packages.iter().flat_map(|package| &package.files);
         let time = files.map(|file| file.mtime).max().unwrap_or(0);
         let wanted = &self.recipe.packages;

@@ -261,8 +261,11 @@ impl Package {
     }
 }
 
+/// A header or two, and few reads for a whole payload.
+const READ_BYTES: usize = 1 << 16;
+
 fn open(rpm: &Path, archive: &Path) -> Result<Package, Problem> {
-    let mut input = BufReader::new(File::open(rpm).map_err(Problem::Read)?);
+    let mut input = BufReader::with_capacity(READ_BYTES, File::open(rpm).map_err(Problem::Read)?);
     let metadata = header::read(&mut input)?;
     let mut package = describe(&metadata)?;
     let failed = |source| Problem::Archive { path: archive.to_owned(), source };

@@ -30,6 +30,16 @@ pub enum BuildError {
     /// A package.
     #[error(transparent)]
     Package(#[from] PackageError),
+    /// More files than are held in memory.
+    #[error(
+        "the packages have {count} files together, and an image may have {most}: leave packages out"
+    )]
+    TooManyFiles {
+        /// how many there are
+        count: usize,
+        /// how many are taken
+        most: usize,
+    },
     /// The tree of all packages.
     #[error(transparent)]
     Compose(#[from] compose::ComposeError),
