@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::sync::Mutex;
 
 use formats::archive;
 use formats::block::BLOCK_BYTES;
@@ -13,6 +12,7 @@ use formats::manifest::{Manifest, Payload};
 use formats::{Digest, Hasher};
 
 use crate::keys::Signing;
+use crate::parallel;
 use crate::region::ReadAt;
 
 /// A file at least this large gets chunks of its own.
@@ -26,6 +26,11 @@ const PIECE_BYTES: u64 = 1 << 20;
 const PACK_ENDS_ONE_IN: u8 = 8;
 /// zstd's level. Higher ones cost seconds per gigabyte and win little.
 const LEVEL: i32 = 6;
+
+/// Chunks that are gathered for each core before work begins, and for all of
+/// them: of 1 MiB at most, and held once more as frames.
+const CHUNKS_A_CORE: usize = 8;
+const MAX_BATCH: usize = 48;
 
 /// A run of the payload that belongs together: a file's blocks, or metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,12 +118,12 @@ fn compress(
     lengths: &[u64],
     frames: &mut File,
 ) -> io::Result<(Vec<Chunk>, Digest)> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let batch = (parallel::cores() * CHUNKS_A_CORE).min(MAX_BATCH);
     let mut out = BufWriter::new(frames);
     let mut chunks = Vec::with_capacity(lengths.len());
     let mut whole = Hasher::new();
     let mut at = 0;
-    for batch in lengths.chunks(threads * 8) {
+    for batch in lengths.chunks(batch) {
         let mut raws = Vec::with_capacity(batch.len());
         for len in batch {
             let mut raw = vec![0; usize::try_from(*len).map_err(io::Error::other)?];
@@ -127,35 +132,14 @@ fn compress(
             raws.push(raw);
             at += len;
         }
-        for (chunk, frame) in compress_batch(&raws, threads)? {
+        for done in parallel::map(&raws, |raw| frame(raw)) {
+            let (chunk, frame) = done?;
             out.write_all(&frame)?;
             chunks.push(chunk);
         }
     }
     out.flush()?;
     Ok((chunks, whole.finish()))
-}
-
-fn compress_batch(raws: &[Vec<u8>], threads: usize) -> io::Result<Vec<(Chunk, Vec<u8>)>> {
-    let next = Mutex::new(raws.iter().enumerate());
-    let done = Mutex::new(Vec::with_capacity(raws.len()));
-    let poisoned = || io::Error::other("a compressing thread panicked");
-    std::thread::scope(|scope| {
-        let worker = || -> io::Result<()> {
-            loop {
-                let Some((number, raw)) = next.lock().map_err(|_| poisoned())?.next() else {
-                    return Ok(());
-                };
-                let frame = frame(raw)?;
-                done.lock().map_err(|_| poisoned())?.push((number, frame));
-            }
-        };
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| poisoned())?)
-    })?;
-    let mut done = done.into_inner().map_err(|_| poisoned())?;
-    done.sort_by_key(|(number, _)| *number);
-    Ok(done.into_iter().map(|(_, frame)| frame).collect())
 }
 
 fn frame(raw: &[u8]) -> io::Result<(Chunk, Vec<u8>)> {

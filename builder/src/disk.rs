@@ -22,7 +22,7 @@ use formats::guid::Guid;
 use formats::state::State;
 use formats::uki_header::UkiHeader;
 
-use crate::region::Region;
+use crate::region::{ReadAt, Region};
 
 /// Bytes of the `state` partition.
 const STATE_BYTES: u64 = 1 << 20;
@@ -120,7 +120,7 @@ pub struct Contents<'a> {
     /// the UKI's image
     pub uki: &'a [u8],
     /// its verity tree
-    pub verity: &'a [u8],
+    pub verity: &'a dyn ReadAt,
     /// time stamp of the data file system, seconds since 1970
     pub time: u64,
 }
@@ -176,7 +176,7 @@ pub fn finish(
     fits(gpt, &uki, "uki_mib", contents.uki.len() as u64 + BLOCK_BYTES as u64)?;
     put(disk, gpt, &uki, "uki_mib", &contents.header.encode())?;
     disk.write_all_at(contents.uki, place(gpt, &uki)?.start_bytes + BLOCK_BYTES as u64)?;
-    put(disk, gpt, &format!("root-{slot}-verity"), "verity_mib", contents.verity)?;
+    copy(disk, gpt, &format!("root-{slot}-verity"), "verity_mib", contents.verity)?;
     make_data(gpt, disk, scratch, contents.time)?;
     Ok(())
 }
@@ -214,6 +214,28 @@ fn put(
 ) -> Result<(), DiskError> {
     fits(gpt, name, key, bytes.len() as u64)?;
     Ok(disk.write_all_at(bytes, place(gpt, name)?.start_bytes)?)
+}
+
+/// As [`put`], of what need not be in memory.
+fn copy(
+    disk: &File,
+    gpt: &Gpt,
+    name: &str,
+    key: &'static str,
+    source: &dyn ReadAt,
+) -> Result<(), DiskError> {
+    let len = source.len_bytes();
+    fits(gpt, name, key, len)?;
+    let start = place(gpt, name)?.start_bytes;
+    let mut buffer = vec![0; 1 << 17];
+    let mut at = 0;
+    while at < len {
+        let now = usize::try_from(len - at).unwrap_or(usize::MAX).min(buffer.len());
+        source.read_exact_at(&mut buffer[..now], at)?;
+        disk.write_all_at(&buffer[..now], start + at)?;
+        at += now as u64;
+    }
+    Ok(())
 }
 
 /// An empty ext4 with identifiers and times that follow from the partition, so

@@ -9,13 +9,14 @@
 //! The same tree gives the same bytes. Metadata comes first and each larger
 //! file's data lies in one piece on block boundaries, so images can be cut where
 //! files end. Only what Linux 5.4 already reads is used; with LZ4, what 5.13
-//! reads. Memory goes with the number of inodes, not with their sizes. Structures and names follow Linux'
-//! `fs/erofs/erofs_fs.h`.
+//! reads. Memory goes with the number of inodes, not with their sizes: some 60
+//! bytes for each. Structures and names follow Linux' `fs/erofs/erofs_fs.h`.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
-use crate::tree::{ContentError, InodeId, Tree, TreePath};
+use crate::pieces::Pieces;
+use crate::tree::{ContentError, Tree, TreePath};
 
 mod directory;
 mod inode;
@@ -30,25 +31,13 @@ pub const BLOCK_BYTES: u64 = BLOCK as u64;
 /// The same, as memory is counted.
 const BLOCK: usize = 4096;
 
-/// What lies in a piece of the image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
-    /// Superblock, inodes, small files and directories.
-    Metadata,
-    /// The data of one file: the first of its names in path order.
-    File(TreePath),
-}
-
-/// A piece of the image. Pieces follow each other without gaps and are whole
-/// blocks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The data of one file in the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
     /// First byte in the image, a multiple of [`BLOCK_BYTES`].
     pub offset_bytes: u64,
     /// Length, a multiple of [`BLOCK_BYTES`]; zeros fill the last block.
     pub len_bytes: u64,
-    /// Whose it is.
-    pub piece: Piece,
 }
 
 /// What was written.
@@ -56,8 +45,9 @@ pub struct Extent {
 pub struct ErofsImage {
     /// Length of the image, a multiple of [`BLOCK_BYTES`].
     pub size_bytes: u64,
-    /// All of the image, in order.
-    pub layout: Vec<Extent>,
+    /// The data of files, in order. There are no gaps; all before it is
+    /// superblock, inodes, small files and directories.
+    pub files: Vec<Extent>,
 }
 
 /// Why a tree cannot be an EROFS image.
@@ -113,11 +103,11 @@ pub fn write(
     tree: &Tree,
     uuid: [u8; 16],
     build_time: u64,
-    out: &mut impl Write,
+    out: &mut impl Pieces,
 ) -> Result<ErofsImage, ErofsError> {
     let layout = layout::Layout::of(tree, build_time, None)?;
     writer::Writer::new(&layout, uuid, None, out).write()?;
-    Ok(ErofsImage { size_bytes: layout.size_bytes(), layout: layout.extents() })
+    Ok(ErofsImage { size_bytes: layout.size_bytes(), files: layout.files() })
 }
 
 /// As [`write`], with the data of files compressed by LZ4 where that saves a
@@ -130,16 +120,13 @@ pub fn write_lz4(
     uuid: [u8; 16],
     build_time: u64,
     scratch: &Path,
-    out: &mut impl Write,
+    out: &mut impl Pieces,
 ) -> Result<ErofsImage, ErofsError> {
     let files = packer::pack(tree, scratch)?;
     let layout = layout::Layout::of(tree, build_time, Some(&files))?;
     writer::Writer::new(&layout, uuid, Some(&files), out).write()?;
-    Ok(ErofsImage { size_bytes: layout.size_bytes(), layout: layout.extents() })
+    Ok(ErofsImage { size_bytes: layout.size_bytes(), files: layout.files() })
 }
-
-/// An inode with the path it is first found by.
-type Named<'a> = (TreePath, InodeId, &'a crate::tree::Inode);
 
 #[cfg(test)]
 mod tests;

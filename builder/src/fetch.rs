@@ -13,11 +13,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender};
 
 use formats::Digest;
 
 use crate::location::{Brought, Counted, Location, LocationError, TransferError};
 use crate::lock::{Lock, LockedPackage};
+use crate::parallel;
 use crate::progress::{Progress, Step, Unit, bytes};
 use crate::recipe::Recipe;
 use crate::signature::{Keyring, SignatureError};
@@ -161,6 +163,19 @@ pub fn packages(
     store: &Store,
     progress: &Progress,
 ) -> Result<(), FetchErrors> {
+    packages_then(lock, recipe, store, progress, &|_| {})
+}
+
+/// As [`packages`], and has `then` go on with each package that came in, on
+/// every core, while others are still on their way: a transfer mostly waits, for
+/// a server or for the disk.
+pub fn packages_then(
+    lock: &Lock,
+    recipe: &Recipe,
+    store: &Store,
+    progress: &Progress,
+    then: &(dyn Fn(&LockedPackage) + Sync),
+) -> Result<(), FetchErrors> {
     let wanted: BTreeMap<Digest, &LockedPackage> =
         lock.all_packages().map(|package| (package.sha256, package)).collect();
     let total = wanted.values().map(|package| package.size).sum();
@@ -170,14 +185,25 @@ pub fn packages(
         recipe,
         store,
         step: &step,
-        queue: Mutex::new(wanted.into_values().collect()),
+        queue: Mutex::new(largest_first(wanted)),
         errors: Mutex::new(Vec::new()),
         received: Mutex::new(0),
     };
+    let (arrived, arrivals) = std::sync::mpsc::channel();
+    let arrivals = Mutex::new(arrivals);
     std::thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(|| job.work());
+        for _ in 0..parallel::cores() {
+            scope.spawn(|| {
+                while let Some(package) = next(&arrivals) {
+                    then(package);
+                }
+            });
         }
+        for _ in 0..THREADS {
+            let (job, arrived) = (&job, arrived.clone());
+            scope.spawn(move || job.work(&arrived));
+        }
+        drop(arrived);
     });
     let received = *locked(&job.received);
     let count = lock.all_packages().count();
@@ -185,6 +211,24 @@ pub fn packages(
     let mut errors = std::mem::take(&mut *locked(&job.errors));
     errors.sort_by(|a, b| a.package.cmp(&b.package));
     if errors.is_empty() { Ok(()) } else { Err(FetchErrors(errors)) }
+}
+
+/// The last to come then do not keep everybody waiting.
+fn largest_first(wanted: BTreeMap<Digest, &LockedPackage>) -> VecDeque<&LockedPackage> {
+    let mut all: Vec<_> = wanted.into_values().collect();
+    all.sort_by_key(|package| std::cmp::Reverse(package.size));
+    all.into()
+}
+
+/// The next package that has come in; none once no more will.
+fn next<'p>(arrivals: &Mutex<Receiver<&'p LockedPackage>>) -> Option<&'p LockedPackage> {
+    locked(arrivals).recv().ok()
+}
+
+/// When a package came into the store.
+enum Came {
+    Before,
+    Now,
 }
 
 /// What the threads share.
@@ -203,16 +247,20 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-impl Job<'_> {
-    fn work(&self) {
+impl<'j> Job<'j> {
+    fn work(&self, arrived: &Sender<&'j LockedPackage>) {
         loop {
             let Some(package) = locked(&self.queue).pop_front() else {
                 return;
             };
-            if let Err(fault) = self.fetch(package) {
-                let address = self.address(package);
-                let package = package.nevra().to_string();
-                locked(&self.errors).push(FetchError { package, address, fault });
+            match self.fetch(package) {
+                Ok(Came::Now) => drop(arrived.send(package)),
+                Ok(Came::Before) => {}
+                Err(fault) => {
+                    let address = self.address(package);
+                    let package = package.nevra().to_string();
+                    locked(&self.errors).push(FetchError { package, address, fault });
+                }
             }
         }
     }
@@ -239,7 +287,7 @@ impl Job<'_> {
         Ok(access)
     }
 
-    fn fetch(&self, package: &LockedPackage) -> Result<(), FetchFault> {
+    fn fetch(&self, package: &LockedPackage) -> Result<Came, FetchFault> {
         let access = self.access(&package.repository)?;
         let digest = &package.sha256;
         if self.store.has(digest, package.size) {
@@ -250,13 +298,14 @@ impl Job<'_> {
                 return Err(fault);
             }
             received.keep()?;
-            return Ok(self.store.note_checked(digest, &access.check)?);
+            self.store.note_checked(digest, &access.check)?;
+            return Ok(Came::Now);
         }
         if !self.store.is_checked(digest, &access.check) {
             self.verify(&self.store.blob_path(digest), &access, package)?;
             self.store.note_checked(digest, &access.check)?;
         }
-        Ok(())
+        Ok(Came::Before)
     }
 
     fn receive(&self, access: &Access, package: &LockedPackage) -> Result<Brought, FetchFault> {

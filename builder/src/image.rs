@@ -7,9 +7,11 @@
 //! Everything is made in a folder beside its destination and moved there at the
 //! end, so that what is there is always whole.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use formats::gpt::Gpt;
 use formats::guid::Guid;
@@ -17,7 +19,7 @@ use formats::manifest::{FORMAT, Manifest, Payloads};
 use formats::state::{SlotState, State, Status};
 use formats::text::{Product, Version};
 use formats::uki_header::UkiHeader;
-use formats::verity::{SALT_BYTES, Superblock};
+use formats::verity::SALT_BYTES;
 use formats::{DataSchema, Digest, Release, Slot};
 
 use crate::bundle::{self, Span};
@@ -27,7 +29,7 @@ use crate::engines::{LazySandbox, Lua};
 use crate::fetch;
 use crate::flushing::Flusher;
 use crate::guest::{self, Tools};
-use crate::hashing::HashingWriter;
+use crate::hashing::{HashTree, HashingWriter};
 use crate::initrd;
 use crate::inputs;
 use crate::kernel::{self, Kernel};
@@ -58,6 +60,11 @@ const DATA_SCHEMA: DataSchema = DataSchema { min: 1, max: 1 };
 /// after ten seconds; `gpt` lets Linux use the backup table; systemd leaves the
 /// root to slipway-init, and would wait for devices of its own otherwise.
 const CMDLINE: &str = "panic=10 gpt systemd.gpt_auto=0 systemd.verity=no";
+
+/// Files that all packages of an image may have together: as many as are held
+/// in 256 MiB with all else, at about 590 bytes for each (`ci bench scale`).
+/// What is held grows with nothing else of an image.
+const MAX_FILES: usize = 320_000;
 
 /// Everything a build works from.
 pub struct Build<'a> {
@@ -109,8 +116,7 @@ pub struct Built {
 struct Root<'d> {
     region: Region<'d>,
     spans: Vec<Span>,
-    verity: Vec<u8>,
-    root_hash: Digest,
+    verity: HashTree,
 }
 
 /// The disk while it is being written.
@@ -141,9 +147,15 @@ impl Build<'_> {
         if self.recipe.arch != crate::recipe::Arch::X86_64 {
             return Err(BuildError::Arch(self.recipe.arch));
         }
-        fetch::packages(self.lock, self.recipe, self.store, self.progress)?;
+        let opened = self.fetch()?;
         let name = format!("{}-{}", self.recipe.name.as_str(), self.recipe.version.as_str());
-        let identity = unchanged::identity(self.recipe, self.lock, self.signing, self.bundle)?;
+        let identity = unchanged::identity(
+            self.recipe,
+            self.lock,
+            self.signing,
+            self.bundle,
+            self.store.damage_seen()?,
+        )?;
         if !self.again
             && let Some(built) = unchanged::find(&self.out.join(&name), identity)
         {
@@ -158,7 +170,7 @@ impl Build<'_> {
         let tools = Tools::load(self.tools)?;
         let staging = Staging::new(self.out, &name)
             .map_err(|source| self.failed("make a folder in", self.out, source))?;
-        let (composed, time) = self.compose(&tools, &staging)?;
+        let (composed, time) = self.compose(&tools, &staging, opened)?;
         let mut tree = composed.tree;
         if self.recipe.packages.database {
             self.package_database(&mut tree, &composed.installed, time, &staging)?;
@@ -174,7 +186,7 @@ impl Build<'_> {
         let disk = Disk { file: &file, flusher: &flusher, path: &disk_path };
         let root = self.root(&tree, time, &names, &staging, disk)?;
         let uki = self.uki(&tree, &kernel, &tools, &root)?;
-        let release = self.release(&names, root.root_hash);
+        let release = self.release(&names, root.verity.root_hash);
         let signed = match self.bundle {
             true => Some(self.bundle(&names, &release, &root, &uki, &staging)?),
             false => None,
@@ -236,16 +248,39 @@ impl Build<'_> {
         Ok(opened.map_err(|error| error.of(package.nevra()))?)
     }
 
+    /// Brings every package into the store. Those that come in are unpacked
+    /// while others are still on their way, and given back.
+    fn fetch(&self) -> Result<HashMap<Digest, Package>, BuildError> {
+        let opened = Mutex::new(HashMap::new());
+        let open = |package: &LockedPackage| {
+            // one that cannot be is opened again when it is needed, and refused
+            if let Ok(one) = self.open_package(package) {
+                let mut opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
+                opened.insert(package.sha256, one);
+            }
+        };
+        fetch::packages_then(self.lock, self.recipe, self.store, self.progress, &open)?;
+        Ok(opened.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Unpacks what was not unpacked before, on every core, the largest first.
-    fn open_packages(&self, step: &Step) -> Result<Vec<Package>, BuildError> {
-        let mut order: Vec<usize> = (0..self.lock.packages.len()).collect();
-        order.sort_by_key(|at| std::cmp::Reverse(self.lock.packages[*at].size));
+    fn open_packages(
+        &self,
+        step: &Step,
+        mut opened: HashMap<Digest, Package>,
+    ) -> Result<Vec<Package>, BuildError> {
+        let locked = &self.lock.packages;
+        let mut packages: Vec<Option<Package>> =
+            locked.iter().map(|package| opened.remove(&package.sha256)).collect();
+        let mut order: Vec<usize> =
+            (0..locked.len()).filter(|at| packages[*at].is_none()).collect();
+        step.advance((locked.len() - order.len()) as u64);
+        order.sort_by_key(|at| std::cmp::Reverse(locked[*at].size));
         let opened = parallel::map(&order, |at| {
-            let opened = self.open_package(&self.lock.packages[*at]);
+            let opened = self.open_package(&locked[*at]);
             step.advance(1);
             opened
         });
-        let mut packages: Vec<Option<Package>> = vec![None; order.len()];
         for (at, package) in order.into_iter().zip(opened) {
             packages[at] = Some(package?);
         }
@@ -254,13 +289,22 @@ impl Build<'_> {
 
     /// The tree of all packages, with the recipe's own files and the guest's
     /// programs over it; and the image's time: that of its newest file.
-    fn compose(&self, tools: &Tools, staging: &Staging) -> Result<(Composed, u64), BuildError> {
+    fn compose(
+        &self,
+        tools: &Tools,
+        staging: &Staging,
+        opened: HashMap<Digest, Package>,
+    ) -> Result<(Composed, u64), BuildError> {
         let step = self.progress.step(
             "compose",
             self.lock.packages.len() as u64,
             Unit::Pieces("packages"),
         );
-        let packages = self.open_packages(&step)?;
+        let packages = self.open_packages(&step, opened)?;
+        let count: usize = packages.iter().map(|package| package.files.len()).sum();
+        if count > MAX_FILES {
+            return Err(BuildError::TooManyFiles { count, most: MAX_FILES });
+        }
         let files = packages.iter().flat_map(|package| &package.files);
         let time = files.map(|file| file.mtime).max().unwrap_or(0);
         let wanted = &self.recipe.packages;
@@ -334,24 +378,21 @@ impl Build<'_> {
         let partition = disk::root_region(&self.sizes(), disk.file);
         let salt = salt(names);
         let flushing = disk.flusher.writer(partition.writer());
-        let mut out = HashingWriter::new(flushing, salt).map_err(io)?;
+        let mut out = HashingWriter::new(flushing, salt, options.scratch).map_err(io)?;
         let written = rootfs::write(kind, tree, &options, &mut out);
         let spans = written.map_err(|error| match error {
             RootError::Out(source) => io(source),
             other => other.into(),
         })?;
-        let (size_bytes, builder) = out.finish().map_err(io)?;
+        let (size_bytes, verity) = out.finish(Guid::derived(&[b"verity", &uuid.0])).map_err(io)?;
         disk::check_root(&self.sizes(), size_bytes)?;
-        let superblock = Superblock {
-            uuid: Guid::derived(&[b"verity", &uuid.0]),
-            data_blocks: builder.data_blocks(),
-            salt,
-        };
-        let finished = builder.finish(&superblock);
-        let (root_hash, verity) = finished.map_err(|error| io(io::Error::other(error)))?;
         step.advance(1);
-        step.outcome(format!("{kind}, {}, root hash {root_hash}", progress::bytes(size_bytes)));
-        Ok(Root { region: partition.first(size_bytes), spans, verity, root_hash })
+        step.outcome(format!(
+            "{kind}, {}, root hash {}",
+            progress::bytes(size_bytes),
+            verity.root_hash
+        ));
+        Ok(Root { region: partition.first(size_bytes), spans, verity })
     }
 
     fn uki(
@@ -369,7 +410,8 @@ impl Build<'_> {
             version: recipe.version.as_str(),
         };
         let initrd = initrd::make(&tools.init, &kernel.modules, &settings);
-        let cmdline = format!("roothash={} {CMDLINE} {}", root.root_hash, recipe.boot.cmdline);
+        let cmdline =
+            format!("roothash={} {CMDLINE} {}", root.verity.root_hash, recipe.boot.cmdline);
         let osrel = kernel::os_release(tree, recipe);
         let locked = self.lock.part("stub").ok_or(BuildError::NoStub)?;
         let stub = kernel::stub(&self.open_package(locked)?, recipe)?;
@@ -410,7 +452,7 @@ impl Build<'_> {
         let mut packed = [
             bundle::pack(uki, &[], self.out).map_err(io)?,
             bundle::pack(&root.region, &root.spans, self.out).map_err(io)?,
-            bundle::pack(root.verity.as_slice(), &[], self.out).map_err(io)?,
+            bundle::pack(&root.verity, &[], self.out).map_err(io)?,
         ];
         let [uki, tree, verity] = [0, 1, 2].map(|at: usize| packed[at].payload.clone());
         let manifest = Manifest {

@@ -86,9 +86,9 @@ impl FileKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileDigest {
     /// `RPMTAG_FILEDIGESTALGO` 8.
-    Sha256(String),
+    Sha256([u8; 32]),
     /// `RPMTAG_FILEDIGESTALGO` 10.
-    Sha512(String),
+    Sha512(Box<[u8; 64]>),
 }
 
 /// What a package says of one of its files.
@@ -100,10 +100,10 @@ pub struct PackageFile {
     pub kind: FileKind,
     /// Permission bits with setuid, setgid and sticky.
     pub mode: u16,
-    /// Name of the owner.
-    pub user: String,
-    /// Name of the group.
-    pub group: String,
+    /// Name of the owner; files of one package share it.
+    pub user: Arc<str>,
+    /// Name of the group, likewise.
+    pub group: Arc<str>,
     /// Last change, seconds since 1970.
     pub mtime: u64,
     /// Size in bytes; of no meaning for directories.
@@ -261,8 +261,11 @@ impl Package {
     }
 }
 
+/// A header or two, and few reads for a whole payload.
+const READ_BYTES: usize = 1 << 16;
+
 fn open(rpm: &Path, archive: &Path) -> Result<Package, Problem> {
-    let mut input = BufReader::new(File::open(rpm).map_err(Problem::Read)?);
+    let mut input = BufReader::with_capacity(READ_BYTES, File::open(rpm).map_err(Problem::Read)?);
     let metadata = header::read(&mut input)?;
     let mut package = describe(&metadata)?;
     let failed = |source| Problem::Archive { path: archive.to_owned(), source };

@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::str::FromStr;
@@ -16,7 +16,8 @@ use formats::guid::Guid;
 
 use crate::archive::ArchiveError;
 use crate::bundle::Span;
-use crate::erofs::{self, ErofsError, ErofsImage};
+use crate::erofs::{self, ErofsError};
+use crate::pieces::{AsWrite, Pieces};
 use crate::tree::{ContentError, Tree, TreePath};
 
 mod ext4;
@@ -161,7 +162,7 @@ pub fn write(
     kind: FileSystem,
     tree: &Tree,
     options: &Options<'_>,
-    out: &mut impl Write,
+    out: &mut impl Pieces,
 ) -> Result<Vec<Span>, RootError> {
     let uuid = options.id.uuid_bytes();
     let image = match kind {
@@ -171,10 +172,15 @@ pub fn write(
         FileSystem::Ext4 => return by_tool(ext4::write, tree, options, out),
     };
     match image {
-        Ok(image) => Ok(spans(&image)),
+        Ok(image) => Ok(image.files.into_iter().map(span).collect()),
         Err(ErofsError::Write(source)) => Err(RootError::Out(source)),
         Err(other) => Err(other.into()),
     }
+}
+
+/// Where bundles are to be cut: between files.
+fn span(erofs::Extent { offset_bytes, len_bytes }: erofs::Extent) -> Span {
+    Span { offset_bytes, len_bytes }
 }
 
 /// A tool wants a file of its own.
@@ -182,23 +188,15 @@ fn by_tool(
     make: fn(&Tree, &Options<'_>, &Path) -> Result<(), RootError>,
     tree: &Tree,
     options: &Options<'_>,
-    out: &mut impl Write,
+    out: &mut impl Pieces,
 ) -> Result<Vec<Span>, RootError> {
     let path = options.scratch.join("root.img");
     let failed = |source| RootError::Write { path: path.clone(), source };
     make(tree, options, &path)?;
     let mut image = File::open(&path).map_err(failed)?;
-    io::copy(&mut image, out).map_err(RootError::Out)?;
+    io::copy(&mut image, &mut AsWrite(out)).map_err(RootError::Out)?;
     std::fs::remove_file(&path).map_err(failed)?;
     Ok(Vec::new())
-}
-
-/// Where bundles are to be cut: between files.
-fn spans(image: &ErofsImage) -> Vec<Span> {
-    let files = image.layout.iter().filter(|extent| matches!(extent.piece, erofs::Piece::File(_)));
-    files
-        .map(|extent| Span { offset_bytes: extent.offset_bytes, len_bytes: extent.len_bytes })
-        .collect()
 }
 
 /// A tool with nothing of the machine in its surroundings but where programs

@@ -61,8 +61,30 @@ pub enum SignatureError {
 /// The keys one repository is trusted by.
 #[derive(Debug, Clone)]
 pub struct Keyring {
-    keys: Vec<SignedPublicKey>,
+    keys: Vec<Trusted>,
     identity: Digest,
+}
+
+/// A key, with what it says of itself: the signatures under that are checked
+/// once, and not with every package.
+#[derive(Debug, Clone)]
+struct Trusted {
+    key: SignedPublicKey,
+    is_revoked: bool,
+    lifetime: Option<Duration>,
+    primary_signs: bool,
+}
+
+impl Trusted {
+    fn new(key: SignedPublicKey) -> Self {
+        let is_revoked = is_revoked(&key);
+        let newest = self_signatures(&key).last().copied();
+        let lifetime = newest.and_then(Signature::key_expiration_time);
+        // A key without flags is a general one (RFC 9580, section 5.2.3.29).
+        let primary_signs =
+            newest.is_none_or(|signature| signature.key_flags().sign() || !has_flags(signature));
+        Self { is_revoked, lifetime, primary_signs, key }
+    }
 }
 
 /// The fingerprint of the key that made a signature, in capitals.
@@ -83,7 +105,7 @@ impl Keyring {
         for file in files {
             let found = read_keys(&file.bytes).and_then(|found| pinned(found, file));
             let failed = |why| SignatureError::Key { path: file.path.display().to_string(), why };
-            keys.extend(found.map_err(failed)?);
+            keys.extend(found.map_err(failed)?.into_iter().map(Trusted::new));
             identity.update(&Digest::of(&file.bytes).0);
             let print = file.fingerprint.as_ref().map_or("", |print| print.as_str());
             identity.update(format!("{print}\n").as_bytes());
@@ -115,16 +137,17 @@ impl Keyring {
 
     fn verify_one(&self, signature: &Signature, data: &[u8]) -> Result<Signer, SignatureError> {
         let mut refusal = self.unknown_key(signature);
-        for key in &self.keys {
-            if names(signature, &key.primary_key) {
-                match accept(key, &key.primary_key, None, signature, data) {
+        for trusted in &self.keys {
+            let primary = &trusted.key.primary_key;
+            if names(signature, primary) {
+                match accept(trusted, primary, None, signature, data) {
                     Ok(signer) => return Ok(signer),
                     Err(error) => refusal = error,
                 }
             }
-            for subkey in &key.public_subkeys {
+            for subkey in &trusted.key.public_subkeys {
                 if names(signature, &subkey.key) {
-                    match accept(key, &subkey.key, Some(subkey), signature, data) {
+                    match accept(trusted, &subkey.key, Some(subkey), signature, data) {
                         Ok(signer) => return Ok(signer),
                         Err(error) => refusal = error,
                     }
@@ -140,7 +163,8 @@ impl Keyring {
             (None, Some(id)) => hex(id.as_ref()),
             (None, None) => "that is not named".to_owned(),
         };
-        let trusted: Vec<String> = self.keys.iter().map(|key| print_of(&key.primary_key)).collect();
+        let trusted: Vec<String> =
+            self.keys.iter().map(|trusted| print_of(&trusted.key.primary_key)).collect();
         SignatureError::UnknownKey { by, trusted: trusted.join(", ") }
     }
 }
@@ -182,12 +206,13 @@ fn names(signature: &Signature, key: &impl KeyDetails) -> bool {
 }
 
 fn accept(
-    owner: &SignedPublicKey,
+    trusted: &Trusted,
     key: &impl VerifyingKey,
     subkey: Option<&SignedPublicSubKey>,
     signature: &Signature,
     data: &[u8],
 ) -> Result<Signer, SignatureError> {
+    let owner = &trusted.key;
     let by = print_of(&owner.primary_key);
     let refused = |why: &str| SignatureError::Refused { by: by.clone(), why: why.to_owned() };
     if !matches!(signature.typ(), Some(SignatureType::Binary | SignatureType::Text)) {
@@ -196,7 +221,7 @@ fn accept(
     if !signature.hash_alg().is_some_and(is_strong) {
         return Err(refused("its hash algorithm is too weak"));
     }
-    if is_revoked(owner) {
+    if trusted.is_revoked {
         return Err(refused("the key was revoked"));
     }
     let created = signature.created().ok_or_else(|| refused("it says no time"))?;
@@ -207,11 +232,10 @@ fn accept(
     {
         return Err(refused("it has expired"));
     }
-    check_lifetime(&owner.primary_key, primary_lifetime(owner), created)
-        .map_err(|why| refused(&why))?;
+    check_lifetime(&owner.primary_key, trusted.lifetime, created).map_err(|why| refused(&why))?;
     match subkey {
         Some(subkey) => check_subkey(owner, subkey, created).map_err(|why| refused(&why))?,
-        None if !primary_can_sign(owner) => return Err(refused("the key is not for signing")),
+        None if !trusted.primary_signs => return Err(refused("the key is not for signing")),
         None => {}
     }
     Ok(Signer(print_of(key)))
@@ -243,18 +267,6 @@ fn self_signatures(key: &SignedPublicKey) -> Vec<&Signature> {
     }
     found.sort_by_key(|signature| signature.created().map(|time| time.as_secs()));
     found
-}
-
-fn primary_lifetime(key: &SignedPublicKey) -> Option<Duration> {
-    self_signatures(key).last().and_then(|signature| signature.key_expiration_time())
-}
-
-fn primary_can_sign(key: &SignedPublicKey) -> bool {
-    // A key without flags is a general one (RFC 9580, section 5.2.3.29).
-    self_signatures(key).last().is_none_or(|signature| {
-        let flags = signature.key_flags();
-        flags.sign() || !has_flags(signature)
-    })
 }
 
 fn has_flags(signature: &Signature) -> bool {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
+use crate::parallel;
 use crate::unfinished::{Unfinished, remove_abandoned};
 
 /// Random letters at the end of a folder's temporary name.
@@ -60,9 +61,11 @@ impl Staging {
     /// Moves the folder to its place, over what an earlier build left there.
     pub fn publish(self) -> io::Result<PathBuf> {
         fs::remove_dir_all(&self.scratch)?;
-        for entry in fs::read_dir(self.folder.path())? {
-            File::open(entry?.path())?.sync_all()?;
-        }
+        let files = fs::read_dir(self.folder.path())?.map(|entry| Ok(entry?.path()));
+        let files = files.collect::<io::Result<Vec<PathBuf>>>()?;
+        // Side by side, since the file system then commits once for all of them.
+        let synced = parallel::map_on(files.len(), &files, |path| File::open(path)?.sync_all());
+        synced.into_iter().collect::<io::Result<()>>()?;
         self.folder.finish(|folder| replace(folder, &self.target))?;
         if let Some(parent) = self.target.parent() {
             File::open(parent)?.sync_all()?;

@@ -7,6 +7,7 @@
 //! <kind>/ab/<digest>     derived      tmp/<pid>-<random>          being written
 //! leases/<pid>-<random>  in use       tmp/<digest>.part           downloads that go on later
 //! gate                   locked       settings.toml               the limit
+//! damaged                a list of what was found damaged and removed
 //! ```
 
 mod collect;
@@ -21,7 +22,7 @@ mod verify;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -43,6 +44,8 @@ const BLOBS: &str = "sha256";
 const PAYLOADS: &str = "payload";
 /// The folder of remembered checks.
 const CHECKS: &str = "verified";
+/// The list of what [`Store::verify`] has removed.
+const DAMAGED: &str = "damaged";
 /// The folder of what is being written.
 const TEMPORARY: &str = "tmp";
 /// Ends the name of a download that goes on later.
@@ -230,11 +233,17 @@ impl Store {
         self.check_path(digest, by).is_file()
     }
 
-    /// Notes that the blob `digest` passed the check `by`.
+    /// Notes that the blob `digest` passed the check `by`. The note is an empty
+    /// file, of which a power cut can leave nothing half, so nothing is synced.
     pub fn note_checked(&self, digest: &Digest, by: &Digest) -> Result<(), StoreError> {
         let path = self.check_path(digest, by);
-        // Writing it again would cost a sync.
-        if path.is_file() { Ok(()) } else { self.pending()?.persist(&self.lease, &path) }
+        place(&self.lease, &path, || {
+            let mut note = File::options();
+            match note.write(true).create_new(true).mode(0o444).open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                made => made.map(drop),
+            }
+        })
     }
 
     /// Where the unpacked payload of the package `digest` lies or will lie. If
@@ -244,6 +253,21 @@ impl Store {
         let path = self.path(PAYLOADS, &digest.to_string());
         self.lease.using(&path, || ());
         path
+    }
+
+    /// Changes whenever damage is found: what was made of the store before may
+    /// be made of damaged files.
+    pub fn damage_seen(&self) -> Result<Digest, StoreError> {
+        let path = self.root.join(DAMAGED);
+        let read = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Digest::of(b"")),
+            file => file.and_then(|file| {
+                let mut hasher = Hasher::new();
+                crate::staging::for_each_piece(&file, |piece| hasher.update(piece))?;
+                Ok(hasher.finish())
+            }),
+        };
+        read.map_err(failed("read", &path))
     }
 
     fn check_path(&self, digest: &Digest, by: &Digest) -> PathBuf {

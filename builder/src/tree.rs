@@ -23,7 +23,7 @@ const MAX_LINKS: usize = 40;
 
 /// Index of an inode in its tree. Names that share one are hard links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct InodeId(usize);
+pub struct InodeId(u32);
 
 impl InodeId {
     /// The root directory of every tree.
@@ -32,7 +32,7 @@ impl InodeId {
     /// A number that no other inode of the tree has.
     #[must_use]
     pub fn number(self) -> usize {
-        self.0
+        self.0 as usize
     }
 }
 
@@ -175,12 +175,12 @@ impl Tree {
     /// The inode behind an id of this tree.
     #[must_use]
     pub fn inode(&self, id: InodeId) -> &Inode {
-        &self.inodes[id.0]
+        &self.inodes[id.number()]
     }
 
     /// The inode behind an id of this tree, to change it.
     pub fn inode_mut(&mut self, id: InodeId) -> &mut Inode {
-        let inode = &mut self.inodes[id.0];
+        let inode = &mut self.inodes[id.number()];
         if let Some(journal) = &mut self.journal {
             journal.note(id, inode);
         }
@@ -250,15 +250,23 @@ impl Tree {
     /// Every name in path order, parents before children, names compared byte
     /// by byte within a directory. The root comes first.
     pub fn visit(&self, mut visit: impl FnMut(&TreePath, InodeId)) {
-        let mut stack = vec![(TreePath::root(), InodeId::ROOT)];
-        while let Some((path, id)) = stack.pop() {
-            visit(&path, id);
-            if let Node::Directory(entries) = &self.inode(id).node {
-                let children = entries.iter().rev();
-                // A path past the limit can only be reached in steps, by no
-                // path of its own: `insert` refuses to make one.
-                stack.extend(children.filter_map(|(name, id)| Some((path.join(name).ok()?, *id))));
-            }
+        let entries = |id| match &self.inode(id).node {
+            Node::Directory(entries) => Some(entries.iter()),
+            _ => None,
+        };
+        visit(&TreePath::root(), InodeId::ROOT);
+        let root = entries(InodeId::ROOT).map(|entries| (TreePath::root(), entries));
+        let mut open = Vec::from_iter(root);
+        while let Some((folder, names)) = open.last_mut() {
+            let Some((name, id)) = names.next() else {
+                open.pop();
+                continue;
+            };
+            // A path past the limit can only be reached in steps, by no path of
+            // its own: `insert` refuses to make one.
+            let Ok(path) = folder.join(name) else { continue };
+            visit(&path, *id);
+            open.extend(entries(*id).map(|entries| (path, entries)));
         }
     }
 
@@ -463,7 +471,8 @@ impl Tree {
 
     fn push(&mut self, inode: Inode) -> InodeId {
         self.inodes.push(inode);
-        InodeId(self.inodes.len() - 1)
+        let last = u32::try_from(self.inodes.len() - 1);
+        InodeId(last.expect("so many inodes do not fit into memory"))
     }
 
     /// Puts a directory's metadata over an existing directory's.

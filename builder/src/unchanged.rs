@@ -20,16 +20,19 @@ use crate::recipe::Recipe;
 const MAX_NOTE_BYTES: u64 = 1 << 20;
 
 /// What an image is built from: recipe and lock with all they name, the trust
-/// root and the key that signs, what is made, and this very program.
+/// root and the key that signs, what is made, and this very program; and which
+/// damage was ever found in the store: an image may be made of it.
 pub fn identity(
     recipe: &Recipe,
     lock: &Lock,
     signing: &Signing,
     bundle: bool,
+    damage: Digest,
 ) -> Result<Digest, InputsError> {
     let inputs = inputs::digest(recipe, lock)?;
-    let parts: [&[u8]; 5] =
-        [&inputs.0, &signing.root, &signing.identity(), &[u8::from(bundle)], &program().0];
+    let (made, program) = ([u8::from(bundle)], program());
+    let parts: [&[u8]; 6] =
+        [&inputs.0, &signing.root, &signing.identity(), &made, &program.0, &damage.0];
     let lengths = parts.map(|part| (part.len() as u64).to_le_bytes());
     let mut hasher = Hasher::new();
     for (part, length) in parts.iter().zip(lengths) {

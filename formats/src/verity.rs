@@ -6,8 +6,8 @@
 //! one down; the top one is a single block, whose salted digest is the root
 //! hash.
 
-use alloc::vec;
 use alloc::vec::Vec;
+use core::mem::take;
 
 use crate::block::BLOCK_BYTES;
 use crate::digest::Digest;
@@ -96,6 +96,14 @@ impl Superblock {
         }
     }
 
+    /// Where in the partition each level begins, in blocks, the lowest first.
+    #[must_use]
+    pub fn level_starts(&self) -> Vec<u64> {
+        let levels = self.level_blocks();
+        let above = |level| levels[level + 1..].iter().sum::<u64>();
+        (0..levels.len()).map(|level| 1 + above(level)).collect()
+    }
+
     /// Bytes of the whole verity partition's contents.
     #[must_use]
     pub fn len_bytes(&self) -> u64 {
@@ -110,75 +118,128 @@ fn algorithm() -> [u8; 32] {
     name
 }
 
-/// Builds the tree from the data blocks in order. Holds 32 bytes per data
-/// block: 8 MiB for each GiB.
-pub struct TreeBuilder {
+/// Computes the tree over data blocks in order, and hands out each hash block as
+/// soon as it is full: what is held is one block of each level.
+#[derive(Debug, Clone)]
+pub struct TreeHasher {
     salt: [u8; SALT_BYTES],
-    lowest: Vec<u8>,
+    data_blocks: u64,
+    /// The lowest first. None is empty.
+    levels: Vec<Level>,
 }
 
-/// The number of data blocks was not that of the superblock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the verity tree is for {expected} data blocks and got {got}")]
-pub struct WrongLength {
-    /// blocks
-    pub expected: u64,
-    /// blocks
-    pub got: u64,
+#[derive(Debug, Clone)]
+struct Level {
+    /// Digests of the block that is being filled.
+    open: Vec<u8>,
+    /// Whether blocks of this level came before it.
+    has_more: bool,
 }
 
-impl TreeBuilder {
+impl TreeHasher {
     /// A tree over blocks still to come.
     #[must_use]
     pub fn new(salt: [u8; SALT_BYTES]) -> Self {
-        Self { salt, lowest: Vec::new() }
+        Self { salt, data_blocks: 0, levels: Vec::new() }
     }
 
-    /// Takes the next data blocks; a length that is not a whole number of
-    /// blocks is a mistake of the caller and is noticed by [`Self::finish`].
-    pub fn update(&mut self, blocks: &[u8]) {
+    /// Takes the next data blocks, of which only the very last may be cut
+    /// short. `each` gets every hash block that is full, with the number of its
+    /// level; the blocks of a level come in order, and the lowest level is 0.
+    ///
+    /// # Errors
+    /// Whatever `each` gives.
+    pub fn update<E>(
+        &mut self,
+        blocks: &[u8],
+        each: &mut impl FnMut(usize, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         for block in blocks.chunks(BLOCK_BYTES) {
-            self.lowest.extend_from_slice(&Digest::of_parts(&[&self.salt, block]).0);
+            self.data_blocks += 1;
+            self.push(0, self.digest(block), each)?;
         }
+        Ok(())
     }
 
-    /// Blocks so far.
+    /// Data blocks so far.
     #[must_use]
     pub fn data_blocks(&self) -> u64 {
-        (self.lowest.len() / Digest::LEN) as u64
+        self.data_blocks
     }
 
-    /// The root hash, and the contents of the partition with `superblock`, whose
-    /// salt is the one the tree was begun with.
-    pub fn finish(self, superblock: &Superblock) -> Result<(Digest, Vec<u8>), WrongLength> {
-        let (got, expected) = (self.data_blocks(), superblock.data_blocks);
-        if got != expected {
-            return Err(WrongLength { expected, got });
+    /// The root hash. `each` gets what is left of every level, the lowest first,
+    /// zeros filling the blocks; the last is the one of the top level.
+    ///
+    /// # Errors
+    /// Whatever `each` gives.
+    pub fn finish<E>(
+        mut self,
+        each: &mut impl FnMut(usize, &[u8]) -> Result<(), E>,
+    ) -> Result<Digest, E> {
+        let mut number = 0;
+        loop {
+            let level = self.levels.get_mut(number);
+            let (mut block, has_more) =
+                level.map(|level| (take(&mut level.open), level.has_more)).unwrap_or_default();
+            block.resize(BLOCK_BYTES, 0);
+            each(number, &block)?;
+            let digest = self.digest(&block);
+            if !has_more {
+                return Ok(digest);
+            }
+            number += 1;
+            self.push(number, digest, each)?;
         }
-        let mut levels = Vec::new();
-        let mut level = padded(self.lowest);
-        while level.len() > BLOCK_BYTES {
-            let above = level
-                .chunks(BLOCK_BYTES)
-                .flat_map(|block| superblock.block_digest(block).0)
-                .collect();
-            levels.push(level);
-            level = padded(above);
+    }
+
+    fn digest(&self, block: &[u8]) -> Digest {
+        Digest::of_parts(&[&self.salt, block])
+    }
+
+    /// A full block goes out only when there is something to put into the next:
+    /// the last one of a level may turn out to be the top of the tree.
+    fn push<E>(
+        &mut self,
+        number: usize,
+        digest: Digest,
+        each: &mut impl FnMut(usize, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if number == self.levels.len() {
+            let open = Vec::with_capacity(BLOCK_BYTES);
+            self.levels.push(Level { open, has_more: false });
         }
-        let root = superblock.block_digest(&level);
-        levels.push(level);
-        let mut out = superblock.encode().to_vec();
-        for level in levels.iter().rev() {
-            out.extend_from_slice(level);
+        let level = &mut self.levels[number];
+        if level.open.len() == BLOCK_BYTES {
+            let full = take(&mut level.open);
+            level.has_more = true;
+            each(number, &full)?;
+            self.push(number + 1, self.digest(&full), each)?;
+            let level = &mut self.levels[number];
+            level.open = full;
+            level.open.clear();
         }
-        Ok((root, out))
+        self.levels[number].open.extend_from_slice(&digest.0);
+        Ok(())
     }
 }
 
-fn padded(mut level: Vec<u8>) -> Vec<u8> {
-    let whole = level.len().next_multiple_of(BLOCK_BYTES).max(BLOCK_BYTES);
-    level.extend_from_slice(&vec![0; whole - level.len()]);
-    level
+/// The root hash over `data` and the contents of its verity partition, all in
+/// memory: for small things. The number of blocks in `superblock` must be that
+/// of `data`.
+#[must_use]
+pub fn tree(superblock: &Superblock, data: &[u8]) -> (Digest, Vec<u8>) {
+    let mut levels: Vec<Vec<u8>> = Vec::new();
+    let mut each = |level: usize, block: &[u8]| {
+        levels.resize_with(levels.len().max(level + 1), Vec::new);
+        levels[level].extend_from_slice(block);
+        Ok::<_, core::convert::Infallible>(())
+    };
+    let mut hasher = TreeHasher::new(superblock.salt);
+    let Ok(()) = hasher.update(data, &mut each);
+    let Ok(root) = hasher.finish(&mut each);
+    let mut out = superblock.encode().to_vec();
+    levels.iter().rev().for_each(|level| out.extend_from_slice(level));
+    (root, out)
 }
 
 /// Whether the first two blocks of a verity partition belong to `root_hash`.
@@ -193,41 +254,77 @@ pub fn belongs_to(first_blocks: &[u8], root_hash: Digest) -> Option<Superblock> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec;
 
-    fn tree(blocks: u64) -> (Superblock, Digest, Vec<u8>) {
-        let superblock = Superblock {
-            uuid: Guid::derived(&[b"tree"]),
-            data_blocks: blocks,
-            salt: [9; SALT_BYTES],
-        };
-        let mut builder = TreeBuilder::new(superblock.salt);
+    fn superblock(data_blocks: u64) -> Superblock {
+        Superblock { uuid: Guid::derived(&[b"tree"]), data_blocks, salt: [9; SALT_BYTES] }
+    }
+
+    fn data(blocks: u64) -> Vec<u8> {
+        let mut data = Vec::new();
         for number in 0..blocks {
             let mut block = [0; BLOCK_BYTES];
             field::put(&mut block, 0, &number.to_le_bytes());
-            builder.update(&block);
+            data.extend_from_slice(&block);
         }
-        let (root, bytes) = builder.finish(&superblock).expect("as many as said");
-        (superblock, root, bytes)
+        data
+    }
+
+    /// Level by level over the one below, all of it in memory.
+    fn by_levels(superblock: &Superblock, data: &[u8]) -> (Digest, Vec<u8>) {
+        let mut level = data.to_vec();
+        let mut levels: Vec<Vec<u8>> = Vec::new();
+        while levels.is_empty() || level.len() > BLOCK_BYTES {
+            let digests =
+                level.chunks(BLOCK_BYTES).flat_map(|block| superblock.block_digest(block).0);
+            level = digests.collect();
+            level.resize(level.len().next_multiple_of(BLOCK_BYTES), 0);
+            levels.push(level.clone());
+        }
+        let mut out = superblock.encode().to_vec();
+        levels.iter().rev().for_each(|level| out.extend_from_slice(level));
+        (superblock.block_digest(&level), out)
     }
 
     #[test]
     fn sizes_at_the_edges_of_a_level() {
         for (blocks, expected) in
-            [(2, 2), (128, 2), (129, 4), (128 * 128, 130), (128 * 128 + 1, 133)]
+            [(2, 2), (127, 2), (128, 2), (129, 4), (128 * 128, 130), (128 * 128 + 1, 133)]
         {
-            let (superblock, root, bytes) = tree(blocks);
+            let superblock = superblock(blocks);
+            let data = data(blocks);
+            let (root, bytes) = tree(&superblock, &data);
             assert_eq!(bytes.len(), expected * BLOCK_BYTES, "{blocks} data blocks");
             assert_eq!(superblock.len_bytes(), bytes.len() as u64);
             assert_eq!(belongs_to(&bytes, root), Some(superblock));
             assert_eq!(belongs_to(&bytes, Digest::ZERO), None);
+            assert!((root, bytes) == by_levels(&superblock, &data), "{blocks} data blocks");
         }
     }
 
     #[test]
-    fn a_wrong_number_of_blocks_is_noticed() {
-        let superblock = Superblock { uuid: Guid::ZERO, data_blocks: 2, salt: [0; SALT_BYTES] };
-        let mut builder = TreeBuilder::new(superblock.salt);
-        builder.update(&[0; BLOCK_BYTES]);
-        assert_eq!(builder.finish(&superblock), Err(WrongLength { expected: 2, got: 1 }));
+    fn blocks_come_in_the_order_of_their_places_and_little_is_held() {
+        let superblock = superblock(3 * 128 * 128 + 5);
+        let data = data(superblock.data_blocks);
+        let (_, expected) = tree(&superblock, &data);
+        let starts = superblock.level_starts();
+        let mut placed = vec![0; starts.len()];
+        let mut out = vec![0; expected.len()];
+        out[..BLOCK_BYTES].copy_from_slice(&superblock.encode());
+        let mut each = |level: usize, block: &[u8]| {
+            let at = usize::try_from(starts[level] + placed[level]).expect("small") * BLOCK_BYTES;
+            out[at..][..BLOCK_BYTES].copy_from_slice(block);
+            placed[level] += 1;
+            Ok::<_, ()>(())
+        };
+        let mut hasher = TreeHasher::new(superblock.salt);
+        for piece in data.chunks(7 * BLOCK_BYTES) {
+            hasher.update(piece, &mut each).expect("placed");
+            let held: usize = hasher.levels.iter().map(|level| level.open.capacity()).sum();
+            assert!(held <= 3 * BLOCK_BYTES, "{held} bytes are held");
+        }
+        assert_eq!(hasher.data_blocks(), superblock.data_blocks);
+        hasher.finish(&mut each).expect("placed");
+        assert!(out == expected);
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use formats::block::BLOCK_BYTES;
 use formats::uki_header::{BadUkiHeader, IMAGE_OFFSET_BYTES, UkiHeader};
-use formats::verity::{TreeBuilder, belongs_to};
+use formats::verity::{TreeHasher, belongs_to};
 use formats::{BlockDevice, Digest, Hasher, Slot};
 use rustix::fs::{Advice, fadvise};
 
@@ -100,26 +100,33 @@ fn check_root(
     tree_device.read_at(0, &mut start).during("read", tree)?;
     let superblock = belongs_to(&start, root_hash).ok_or(Damage::Tree(slot))?;
 
-    let mut builder = TreeBuilder::new(superblock.salt);
+    let wrong = |what| Damage::Root { slot, what };
+    let mut same = start[..BLOCK_BYTES] == superblock.encode();
+    let mut next = superblock.level_starts();
+    let mut here = vec![0; BLOCK_BYTES];
+    let mut compare = |level: usize, block: &[u8]| -> Result<(), Damage> {
+        let at = next.get_mut(level).ok_or(wrong("too many blocks"))?;
+        tree_device.read_at(*at * BLOCK_BYTES as u64, &mut here).during("read", tree)?;
+        *at += 1;
+        same &= here == block;
+        Ok(())
+    };
+    let mut hasher = TreeHasher::new(superblock.salt);
     let len_bytes = superblock.data_blocks * BLOCK_BYTES as u64;
+    let mut hashed = Ok(());
     read_chunks(&FileDevice::open(root)?, root, 0, len_bytes, |chunk| {
-        builder.update(chunk);
+        if hashed.is_ok() {
+            hashed = hasher.update(chunk, &mut compare);
+        }
         progress();
     })?;
-    let wrong = |what| Damage::Root { slot, what };
-    let (found, expected) = builder.finish(&superblock).map_err(|_| wrong("too few blocks"))?;
-    if found != root_hash {
+    hashed?;
+    if hasher.finish(&mut compare)? != root_hash {
         return Err(wrong("a data block has changed"));
     }
-    let mut rest = expected.as_slice();
-    let mut same = true;
-    read_chunks(&tree_device, tree, 0, superblock.len_bytes(), |chunk| {
-        let (here, after) = rest.split_at(chunk.len().min(rest.len()));
-        same &= here == chunk;
-        rest = after;
-        progress();
-    })?;
-    if same && rest.is_empty() { Ok(()) } else { Err(wrong("a block of the tree has changed")) }
+    // advice: nothing depends on it
+    let _ = fadvise(tree_device.file(), 0, None, Advice::DontNeed);
+    if same { Ok(()) } else { Err(wrong("a block of the tree has changed")) }
 }
 
 /// Hands `len_bytes` bytes from `offset_bytes` to `take`, and gives their
@@ -167,9 +174,7 @@ mod tests {
             let data: Vec<u8> = (0..=250).cycle().take(700 * BLOCK_BYTES).collect();
             let superblock =
                 Superblock { uuid: Guid::derived(&[b"tree"]), data_blocks: 700, salt: [7; 32] };
-            let mut builder = TreeBuilder::new(superblock.salt);
-            builder.update(&data);
-            let (root_hash, tree) = builder.finish(&superblock).expect("as many as said");
+            let (root_hash, tree) = formats::verity::tree(&superblock, &data);
             let image = vec![5; 3 * CHUNK_BYTES / 2];
             let header = UkiHeader {
                 image_len: image.len() as u64,

@@ -19,7 +19,9 @@ fn image(folder: &Path, contents: &str) {
     }
     let root_path = folder.join("root");
     let mut root = File::create_new(&root_path).expect("made");
-    erofs_writer::write(&tree, [1; 16], 7, &mut root).expect("an image");
+    let mut out = crate::pieces::Buffered::new(&mut root);
+    erofs_writer::write(&tree, [1; 16], 7, &mut out).expect("an image");
+    out.flush().expect("written");
     let root = File::open(&root_path).expect("there");
     let mib = 1 << 20;
     let sizes = disk::Sizes { esp: mib, uki: mib, root: 2 * mib, verity: mib, data: mib };

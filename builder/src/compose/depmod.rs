@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::parallel;
 use crate::tree::{Node, PathError, Tree, TreeError, TreePath};
 
 mod index;
@@ -99,12 +100,13 @@ fn load(tree: &Tree, folder: &TreePath) -> Result<Vec<Module>, DepmodError> {
             }
         }
     }
-    let read = |(name, path): (String, String)| {
+    let found: Vec<(String, String)> = found.into_iter().collect();
+    let read = |(name, path): &(String, String)| {
         let bytes = tree.read(&format!("{folder}{path}"), MAX_FILE_BYTES)?;
         let wrong = |reason| DepmodError::NotAModule { path: format!("{folder}{path}"), reason };
-        Module::read(name, path.trim_start_matches('/').to_owned(), bytes).map_err(wrong)
+        Module::read(name.clone(), path.trim_start_matches('/').to_owned(), bytes).map_err(wrong)
     };
-    found.into_iter().map(read).collect()
+    parallel::map(&found, read).into_iter().collect()
 }
 
 fn bytes(tree: &Tree, folder: &TreePath, name: &str) -> Result<Vec<u8>, DepmodError> {

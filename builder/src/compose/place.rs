@@ -94,8 +94,8 @@ impl Place {
     ) -> Result<Metadata, ComposeError> {
         let mut meta = Metadata::root(file.mode, file.mtime);
         let (uid, gid) = self.owners.of(tree, file)?;
-        let mut unknown = |name: &String| {
-            self.unknown.push(UnknownOwner { path: file.path.clone(), name: name.clone() });
+        let mut unknown = |name: &str| {
+            self.unknown.push(UnknownOwner { path: file.path.clone(), name: name.to_owned() });
         };
         match uid {
             Some(uid) => meta.uid = uid,
@@ -135,7 +135,7 @@ impl Owners {
         tree: &Tree,
         file: &PackageFile,
     ) -> Result<(Option<u32>, Option<u32>), UsersError> {
-        if file.user == "root" && file.group == "root" {
+        if &*file.user == "root" && &*file.group == "root" {
             return Ok((Some(0), Some(0)));
         }
         if self.accounts.is_none() {

@@ -87,6 +87,7 @@ pub fn plan(
     let mut plan = Plan {
         packages,
         actions: packages.iter().map(left_out).collect(),
+        folders: HashMap::new(),
         last: HashMap::new(),
         conflicts: Vec::new(),
     };
@@ -110,8 +111,10 @@ pub fn plan(
 struct Plan<'a> {
     packages: &'a [&'a Package],
     actions: Vec<Vec<Option<Action>>>,
-    /// Who named a place last.
-    last: HashMap<String, (usize, usize)>,
+    /// Numbers of the folders there are, where they really lie.
+    folders: HashMap<String, u32>,
+    /// Who named a place last: its folder's number and its name there.
+    last: HashMap<(u32, &'a str), (u32, u32)>,
     conflicts: Vec<FileConflict>,
 }
 
@@ -126,8 +129,7 @@ impl<'a> Plan<'a> {
 
     fn decide(&mut self, this: (usize, usize), tree: &Tree, links: &Links) {
         let file = self.file(this);
-        let place = links.place(&file.path);
-        let other = self.last.insert(place, this);
+        let other = self.name(file, this, links);
         if let Some(other) = other {
             self.overlap(this, other);
         }
@@ -140,6 +142,29 @@ impl<'a> Plan<'a> {
         if self.action(this).is_none() {
             *self.action(this) = Some(config(other.is_some()));
         }
+    }
+
+    /// Notes that `this` names the place of `file`, and says who did before.
+    fn name(
+        &mut self,
+        file: &'a PackageFile,
+        this: (usize, usize),
+        links: &Links,
+    ) -> Option<(usize, usize)> {
+        let place = links.place(&file.path);
+        let folder = place.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let number = match self.folders.get(folder) {
+            Some(number) => *number,
+            None => {
+                let number = index(self.folders.len());
+                self.folders.insert(folder.to_owned(), number);
+                number
+            }
+        };
+        // the links are among the folders only, so the name is the path's own
+        let name = file.path.name().unwrap_or_default();
+        let other = self.last.insert((number, name), (index(this.0), index(this.1)));
+        other.map(|(package, file)| (package as usize, file as usize))
     }
 
     fn overlap(&mut self, this: (usize, usize), other: (usize, usize)) {
@@ -185,6 +210,11 @@ impl<'a> Plan<'a> {
         }
         false
     }
+}
+
+/// As little as an index needs: there is one for every file.
+fn index(at: usize) -> u32 {
+    u32::try_from(at).expect("so many files do not fit into memory")
 }
 
 /// `rpmfilesCompare`: in what two packages' files of one name differ, if they do.
@@ -234,8 +264,8 @@ fn config_is_there(tree: &Tree, file: &PackageFile) -> bool {
         (Node::Symlink(target), FileKind::Symlink(wanted)) => target != wanted,
         (Node::File(content), FileKind::File) if content.size_bytes() == file.size_bytes => {
             let bytes = content.read(file.size_bytes).unwrap_or_default();
-            !matches!(&file.digest, Some(FileDigest::Sha256(hex))
-                if formats::Digest::of(&bytes).to_string() == hex.to_ascii_lowercase())
+            let found = FileDigest::Sha256(formats::Digest::of(&bytes).0);
+            file.digest.as_ref() != Some(&found)
         }
         _ => true,
     }

@@ -82,7 +82,9 @@ fn check_image(tree: &Tree, scratch: &Path) {
     let path = scratch.join("root.erofs");
     let started = Instant::now();
     let mut file = fs::File::create(&path).unwrap();
-    let image = crate::erofs::write(tree, [1; 16], TIME, &mut file).unwrap();
+    let mut out = crate::pieces::Buffered::new(&mut file);
+    let image = crate::erofs::write(tree, [1; 16], TIME, &mut out).unwrap();
+    out.flush().unwrap();
     println!("{} bytes written in {:?}", image.size_bytes, started.elapsed());
     let fsck = Command::new("fsck.erofs").arg("--extract").arg(&path).output();
     match fsck {

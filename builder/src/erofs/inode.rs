@@ -124,12 +124,12 @@ impl DiskInode {
 }
 
 /// A device number as Linux' `new_encode_dev` packs it; zero for all else.
-pub fn device_number(path: &TreePath, inode: &Inode) -> Result<u32, ErofsError> {
+pub fn device_number(path: impl Fn() -> TreePath, inode: &Inode) -> Result<u32, ErofsError> {
     let (Node::CharDevice(major, minor) | Node::BlockDevice(major, minor)) = inode.node else {
         return Ok(0);
     };
     if major > 0xfff || minor > 0xf_ffff {
-        return Err(ErofsError::TooLarge { path: path.clone(), what: "device number" });
+        return Err(ErofsError::TooLarge { path: path(), what: "device number" });
     }
     Ok((minor & 0xff) | (major << 8) | ((minor & !0xff) << 12))
 }
@@ -137,7 +137,7 @@ pub fn device_number(path: &TreePath, inode: &Inode) -> Result<u32, ErofsError> 
 /// Attributes as they follow an inode: a header, then entries padded to four
 /// bytes. None are shared between inodes: few files have any.
 pub fn xattr_body(
-    path: &TreePath,
+    path: impl Fn() -> TreePath,
     xattrs: &BTreeMap<String, Vec<u8>>,
 ) -> Result<Vec<u8>, ErofsError> {
     let mut body = Vec::new();
@@ -145,7 +145,7 @@ pub fn xattr_body(
         body.resize(XATTR_HEADER_BYTES, 0);
     }
     for (name, value) in xattrs {
-        let refused = || ErofsError::Xattr { path: path.clone(), name: name.clone() };
+        let refused = || ErofsError::Xattr { path: path(), name: name.clone() };
         let (prefix, index) =
             PREFIXES.iter().find(|(prefix, _)| name.starts_with(prefix)).ok_or_else(refused)?;
         let suffix = &name[prefix.len()..];

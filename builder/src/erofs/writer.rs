@@ -1,14 +1,13 @@
 //! Writes a placed image from front to back.
 
-use std::io::Write;
-
 use formats::crc32c;
 
 use super::directory;
-use super::layout::{Body, Layout, Placed};
+use super::layout::Layout;
 use super::packed::{self, PackedFiles};
 use super::{BLOCK, BLOCK_BYTES, ErofsError};
-use crate::tree::ContentReader;
+use crate::pieces::{self, Pieces};
+use crate::tree::{ContentError, ContentReader, Node};
 
 const SUPERBLOCK_START: usize = 1024;
 const MAGIC: u32 = 0xe0f5_e1e2;
@@ -18,8 +17,6 @@ const FEATURES_COMPAT: u32 = 1 | 2;
 /// `EROFS_FEATURE_INCOMPAT_LZ4_0PADDING` and `_COMPR_CFGS`, which is one with
 /// `_BIG_PCLUSTER`: what Linux 5.13 reads.
 const FEATURES_PACKED: u32 = 1 | 2;
-/// File data is copied in pieces of this size.
-const COPY_BYTES: u64 = 1 << 20;
 
 /// Writes one image.
 pub struct Writer<'a, W> {
@@ -37,7 +34,7 @@ struct Assembled {
     number: u64,
 }
 
-impl<'a, W: Write> Writer<'a, W> {
+impl<'a, W: Pieces> Writer<'a, W> {
     /// `files` are those that `layout` was made with.
     pub fn new(
         layout: &'a Layout<'a>,
@@ -52,13 +49,13 @@ impl<'a, W: Write> Writer<'a, W> {
     pub fn write(mut self) -> Result<(), ErofsError> {
         self.write_inodes()?;
         for metadata in [true, false] {
-            for placed in &self.layout.inodes {
+            for (at, placed) in self.layout.inodes.iter().enumerate() {
                 if placed.is_metadata() == metadata && placed.blocks() > 0 {
-                    self.write_blocks(placed)?;
+                    self.write_blocks(at)?;
                 }
             }
         }
-        self.out.flush().map_err(ErofsError::Write)
+        Ok(())
     }
 
     /// Superblock and inodes, block by block: the first block's checksum
@@ -67,12 +64,12 @@ impl<'a, W: Write> Writer<'a, W> {
         let mut assembled = Assembled { block: vec![0; BLOCK], number: 0 };
         let superblock = self.superblock();
         self.place(&mut assembled, SUPERBLOCK_START as u64, &superblock)?;
-        for placed in &self.layout.inodes {
-            let mut bytes = placed.disk.to_bytes();
-            bytes.extend(self.inline_data(placed)?);
+        for (at, placed) in self.layout.inodes.iter().enumerate() {
+            let mut bytes = self.layout.disk(at)?.to_bytes();
+            bytes.extend(self.inline_data(at)?);
             self.place(&mut assembled, placed.offset, &bytes)?;
-            if let Some(packed) = placed.packed {
-                let map = packed.map(placed.disk.size_bytes, placed.first_block);
+            if let Some(packed) = placed.packed() {
+                let map = packed.map(placed.size_bytes, placed.first_block);
                 self.place(&mut assembled, placed.map_offset(), &map)?;
             }
         }
@@ -146,50 +143,56 @@ impl<'a, W: Write> Writer<'a, W> {
         bytes
     }
 
-    fn inline_data(&mut self, placed: &Placed<'_>) -> Result<Vec<u8>, ErofsError> {
+    fn inline_data(&mut self, at: usize) -> Result<Vec<u8>, ErofsError> {
+        let placed = &self.layout.inodes[at];
         let len = usize::try_from(placed.inline_bytes()).expect("less than a block");
-        let start = placed.disk.size_bytes - len as u64;
-        match &placed.body {
+        let start = placed.size_bytes - len as u64;
+        match &placed.inode.node {
             _ if len == 0 => Ok(Vec::new()),
-            Body::File(content) => {
+            Node::File(content) => {
                 let mut bytes = vec![0; len];
-                self.reader.read_at(content, start, &mut bytes).map_err(failed(placed))?;
+                let read = self.reader.read_at(content, start, &mut bytes);
+                read.map_err(|source| self.unreadable(at, source))?;
                 Ok(bytes)
             }
-            Body::Directory(_) | Body::Target(_) | Body::Nothing => {
-                let mut bytes = self.metadata(placed);
+            _ => {
+                let mut bytes = self.metadata(at);
                 Ok(bytes.split_off(bytes.len() - len))
             }
         }
     }
 
-    fn metadata(&self, placed: &Placed<'_>) -> Vec<u8> {
-        match &placed.body {
-            Body::Directory(entries) => {
-                directory::data(entries, |target| self.layout.inodes[target].nid())
+    fn metadata(&self, at: usize) -> Vec<u8> {
+        match &self.layout.inodes[at].inode.node {
+            Node::Directory(_) => {
+                directory::data(&self.layout.entries(at), |target| self.layout.nid(target))
             }
-            Body::Target(target) => target.as_bytes().to_vec(),
-            Body::File(_) | Body::Nothing => Vec::new(),
+            Node::Symlink(target) => target.as_bytes().to_vec(),
+            _ => Vec::new(),
         }
     }
 
-    fn write_blocks(&mut self, placed: &Placed<'_>) -> Result<(), ErofsError> {
+    fn write_blocks(&mut self, at: usize) -> Result<(), ErofsError> {
+        let placed = &self.layout.inodes[at];
         debug_assert_eq!(self.written, u64::from(placed.first_block) * BLOCK_BYTES);
-        if let (Some(packed), Some(files)) = (placed.packed, self.files) {
+        if let (Some(packed), Some(files)) = (placed.packed(), self.files) {
             return files.for_each_piece(packed, |piece| self.put(piece));
         }
-        let size = placed.disk.size_bytes - placed.inline_bytes();
-        if let Body::File(content) = &placed.body {
-            let mut buffer = vec![0; usize::try_from(size.min(COPY_BYTES)).expect("at most 1 MiB")];
-            let mut at = 0;
-            while at < size {
-                let len = usize::try_from((size - at).min(COPY_BYTES)).expect("at most 1 MiB");
-                self.reader.read_at(content, at, &mut buffer[..len]).map_err(failed(placed))?;
-                self.put(&buffer[..len])?;
-                at += len as u64;
+        let size = placed.size_bytes - placed.inline_bytes();
+        if let Node::File(content) = &placed.inode.node {
+            let mut position = 0;
+            while position < size {
+                let left = usize::try_from(size - position).unwrap_or(usize::MAX);
+                let room = self.out.room();
+                let len = room.len().min(left);
+                let read = self.reader.read_at(content, position, &mut room[..len]);
+                read.map_err(|source| self.unreadable(at, source))?;
+                self.out.filled(len).map_err(ErofsError::Write)?;
+                position += len as u64;
             }
+            self.written += size;
         } else {
-            let mut bytes = self.metadata(placed);
+            let mut bytes = self.metadata(at);
             bytes.truncate(usize::try_from(size).unwrap_or(usize::MAX));
             self.put(&bytes)?;
         }
@@ -199,11 +202,10 @@ impl<'a, W: Write> Writer<'a, W> {
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), ErofsError> {
         self.written += bytes.len() as u64;
-        self.out.write_all(bytes).map_err(ErofsError::Write)
+        pieces::put(self.out, bytes).map_err(ErofsError::Write)
     }
-}
 
-fn failed(placed: &Placed<'_>) -> impl Fn(crate::tree::ContentError) -> ErofsError {
-    let path = placed.path.clone();
-    move |source| ErofsError::Content { path: path.clone(), source }
+    fn unreadable(&self, at: usize, source: ContentError) -> ErofsError {
+        ErofsError::Content { path: self.layout.path(at), source }
+    }
 }

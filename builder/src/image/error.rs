@@ -14,6 +14,7 @@ use crate::outputs::OutputError;
 use crate::package::PackageError;
 use crate::rootfs::RootError;
 use crate::rpmdb::RpmdbError;
+use crate::store::StoreError;
 use crate::tree::TreeError;
 use crate::uki::BadStub;
 
@@ -23,9 +24,22 @@ pub enum BuildError {
     /// Packages.
     #[error(transparent)]
     Fetch(#[from] FetchErrors),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A package.
     #[error(transparent)]
     Package(#[from] PackageError),
+    /// More files than are held in memory.
+    #[error(
+        "the packages have {count} files together, and an image may have {most}: leave packages out"
+    )]
+    TooManyFiles {
+        /// how many there are
+        count: usize,
+        /// how many are taken
+        most: usize,
+    },
     /// The tree of all packages.
     #[error(transparent)]
     Compose(#[from] compose::ComposeError),

@@ -25,6 +25,9 @@ const ZSTD_WINDOW_LOG: u32 = 27;
 /// What `xz -9` needs, and some.
 const XZ_MEMORY_BYTES: u64 = 128 << 20;
 
+/// What is unpacked at once. A whole one passes the buffer before the archive by.
+const PIECE_BYTES: usize = 1 << 17;
+
 /// A payload may always become this large.
 const SMALL_BYTES: u64 = 4 << 30;
 /// A larger one may become so many times as large: more than text or zeroed
@@ -164,7 +167,8 @@ pub fn unpack(
 ) -> Result<Vec<Option<Range>>, PayloadError> {
     let start = |source| PayloadError::Read { offset_bytes: 0, source };
     let input = compression.reader(input).map_err(start)?;
-    let mut source = Unpacking { input, archive: BufWriter::with_capacity(1 << 17, archive) };
+    let archive = BufWriter::with_capacity(PIECE_BYTES, archive);
+    let mut source = Unpacking { input, archive, buffer: vec![0; PIECE_BYTES] };
     let ranges = Walk::new(&mut source, files).run()?;
     source.archive.flush().map_err(PayloadError::Write)?;
     Ok(ranges)
@@ -197,6 +201,8 @@ enum Failure {
 struct Unpacking<R, W: Write> {
     input: R,
     archive: BufWriter<W>,
+    /// of [`PIECE_BYTES`]
+    buffer: Vec<u8>,
 }
 
 impl<R: Read, W: Write> Source for Unpacking<R, W> {
@@ -207,12 +213,13 @@ impl<R: Read, W: Write> Source for Unpacking<R, W> {
 
     fn contents(&mut self, file: &PackageFile, size_bytes: u64) -> Result<(), Failure> {
         let mut hash = Hash::of(file);
-        let mut buffer = vec![0; 1 << 16];
         let mut left = size_bytes;
         while left > 0 {
-            let len = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-            self.exact(&mut buffer[..len])?;
-            hash.update(&buffer[..len]);
+            let len = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE_BYTES);
+            let piece = &mut self.buffer[..len];
+            self.input.read_exact(piece).map_err(Failure::Read)?;
+            hash.update(piece);
+            self.archive.write_all(piece).map_err(Failure::Write)?;
             left -= len as u64;
         }
         if hash.agrees() { Ok(()) } else { Err(Failure::Digest) }
@@ -235,8 +242,8 @@ impl<R: Read + Seek> Source for Unpacked<R> {
 
 /// What a file's bytes must come to.
 enum Hash<'a> {
-    Sha256(Sha256, &'a str),
-    Sha512(Sha512, &'a str),
+    Sha256(Sha256, &'a [u8; 32]),
+    Sha512(Sha512, &'a [u8; 64]),
     /// What is left of a link's target, if all before was as it should be.
     Exactly(Option<&'a [u8]>),
     Nothing,
@@ -246,8 +253,8 @@ impl<'a> Hash<'a> {
     fn of(file: &'a PackageFile) -> Self {
         match (&file.kind, &file.digest) {
             (FileKind::Symlink(target), _) => Self::Exactly(Some(target.as_bytes())),
-            (_, Some(FileDigest::Sha256(hex))) => Self::Sha256(Sha256::new(), hex),
-            (_, Some(FileDigest::Sha512(hex))) => Self::Sha512(Sha512::new(), hex),
+            (_, Some(FileDigest::Sha256(wanted))) => Self::Sha256(Sha256::new(), wanted),
+            (_, Some(FileDigest::Sha512(wanted))) => Self::Sha512(Sha512::new(), wanted),
             (_, None) => Self::Nothing,
         }
     }
@@ -262,13 +269,9 @@ impl<'a> Hash<'a> {
     }
 
     fn agrees(self) -> bool {
-        let same = |bytes: &[u8], hex: &str| {
-            let found: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            found.eq_ignore_ascii_case(hex)
-        };
         match self {
-            Self::Sha256(hash, hex) => same(&hash.finalize(), hex),
-            Self::Sha512(hash, hex) => same(&hash.finalize(), hex),
+            Self::Sha256(hash, wanted) => hash.finalize()[..] == wanted[..],
+            Self::Sha512(hash, wanted) => hash.finalize()[..] == wanted[..],
             Self::Exactly(left) => left.is_some_and(<[u8]>::is_empty),
             Self::Nothing => true,
         }

@@ -49,7 +49,7 @@ fn check(package: &Package) {
     assert_eq!(find(package, "/usr/share/kit/link").kind, FileKind::Symlink("text".into()));
     assert!(find(package, "/usr/bin/ping").capabilities.is_some());
     assert_eq!(find(package, "/usr/bin/ping").mode, 0o755);
-    assert_eq!(find(package, "/etc/kit.conf").user, "kit");
+    assert_eq!(&*find(package, "/etc/kit.conf").user, "kit");
     assert!(find(package, "/etc/kit.conf").config);
     let ghost = find(package, "/var/log/kit.log");
     assert!(ghost.ghost && ghost.content.is_none());

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::*;
+use crate::pieces::Buffered;
 use crate::tree::judging::{TIME, compare, hard_tree, have};
 
 fn options(scratch: &Path) -> Options<'_> {
@@ -54,9 +55,10 @@ fn each_kind_holds_the_tree_and_is_the_same_each_time() {
         let tree = hard_tree(folder.path());
         let image = |name: &str| {
             let path = folder.path().join(name);
-            let mut out = File::create(&path).unwrap();
+            let mut out = Buffered::new(File::create(&path).unwrap());
             write(kind, &tree, &options(folder.path()), &mut out).unwrap();
-            assert_eq!(out.metadata().unwrap().len() % erofs::BLOCK_BYTES, 0, "{kind}");
+            out.flush().unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().len() % erofs::BLOCK_BYTES, 0, "{kind}");
             path
         };
         let path = image("one");

@@ -197,7 +197,10 @@ fn damage_is_found_and_removed() {
     let found = verify(false);
     assert_eq!((found.good, found.damaged.len(), found.removed), (2, 2, false));
     assert!(found.damaged.iter().any(|damage| damage.why.contains("differs at byte")));
+    let unseen = store.damage_seen().expect("readable");
     assert_eq!(verify(true).damaged.len(), 2);
+    // what was built before is not taken for unchanged any more
+    assert_ne!(store.damage_seen().expect("readable"), unseen);
     assert!(!payload.exists() && !has(&store, b"first") && has(&store, b"second"));
     assert_eq!(verify(true).damaged.len(), 0);
 }

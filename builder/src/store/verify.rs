@@ -4,17 +4,17 @@
 //! in again.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use formats::{Digest, Hasher};
 
 use super::inventory::{self, Item, Kind};
 use super::lease::ClosedGate;
-use super::{PAYLOADS, Store, StoreError, TEMPORARY, failed, own_name};
+use super::{DAMAGED, PAYLOADS, Store, StoreError, TEMPORARY, failed, own_name};
 use crate::package::Package;
+use crate::parallel;
 use crate::progress::{Progress, Step, Unit};
 use crate::unfinished::Unfinished;
 
@@ -60,20 +60,11 @@ impl Store {
         let queue: Vec<&Item> = items.iter().filter(wanted).collect();
         let total = queue.iter().map(|item| item.size_bytes).sum();
         let step = progress.step("verify", total, Unit::Bytes);
-        let (queue, done) = (Mutex::new(queue.into_iter()), Mutex::default());
-        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-        std::thread::scope(|scope| {
-            for _ in 0..threads.max(1) {
-                scope.spawn(|| {
-                    while let Some(item) = next() {
-                        let found = self.check(item, &step);
-                        let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-                        note(&mut done, item, found);
-                    }
-                });
-            }
-        });
-        let (mut done, mut damaged) = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (mut done, mut damaged) = (Verification::default(), Vec::new());
+        let found = parallel::map_on(threads, &queue, |item| self.check(item, &step));
+        for (item, found) in queue.into_iter().zip(found) {
+            note(&mut done, &mut damaged, item, found);
+        }
         damaged.sort_by(|a: &(&Item, String), b| a.0.path.cmp(&b.0.path));
         done.unchecked.sort();
         done.removed = remove && !damaged.is_empty();
@@ -122,9 +113,24 @@ impl Store {
         })
     }
 
+    /// Before it is removed, so that there is no moment at which neither the
+    /// damage nor the note is there.
+    fn note_damage(&self, damaged: &[(&Item, String)]) -> Result<(), StoreError> {
+        let path = self.root.join(DAMAGED);
+        let lines = damaged.iter().map(|(item, why)| format!("{}: {why}\n", item.path.display()));
+        let lines: String = lines.collect();
+        let write = || {
+            let mut list = File::options().append(true).create(true).open(&path)?;
+            list.write_all(lines.as_bytes())?;
+            list.sync_all()
+        };
+        write().map_err(failed("write", &path))
+    }
+
     /// A file that was replaced since it was read stays.
     fn remove_damaged(&self, damaged: &[(&Item, String)]) -> Result<(), StoreError> {
         let _gate = ClosedGate::close(&self.root).map_err(failed("lock", &self.root))?;
+        self.note_damage(damaged)?;
         for (item, _) in damaged {
             let path = self.root.join(&item.path);
             if fs::symlink_metadata(&path).is_ok_and(|found| found.ino() == item.inode) {
@@ -143,7 +149,8 @@ enum Found {
 }
 
 fn note<'i>(
-    (done, damaged): &mut (Verification, Vec<(&'i Item, String)>),
+    done: &mut Verification,
+    damaged: &mut Vec<(&'i Item, String)>,
     item: &'i Item,
     found: Found,
 ) {

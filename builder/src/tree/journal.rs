@@ -17,7 +17,7 @@ pub(super) struct Journal {
 
 impl Journal {
     pub(super) fn note(&mut self, id: InodeId, inode: &Inode) {
-        if id.0 < self.length {
+        if id.number() < self.length {
             self.saved.entry(id).or_insert_with(|| inode.clone());
         }
     }
@@ -45,7 +45,7 @@ impl Tree {
         };
         self.inodes.truncate(journal.length);
         for (id, inode) in journal.saved {
-            self.inodes[id.0] = inode;
+            self.inodes[id.number()] = inode;
         }
         self.implicit = journal.implicit;
     }

@@ -29,13 +29,13 @@ pub enum PathError {
 /// An absolute path without empty, `.` or `..` components, such as
 /// `/usr/bin/env`; the root is `/`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TreePath(String);
+pub struct TreePath(Box<str>);
 
 impl TreePath {
     /// The root directory.
     #[must_use]
     pub fn root() -> Self {
-        Self("/".to_owned())
+        Self("/".into())
     }
 
     /// Checks `text`. Slashes at its end do not matter.
@@ -54,7 +54,7 @@ impl TreePath {
         for name in rest.split('/') {
             check_name(name, text)?;
         }
-        Ok(Self(format!("/{rest}")))
+        Ok(Self(["/", rest].concat().into()))
     }
 
     /// The path as text.
@@ -79,7 +79,7 @@ impl TreePath {
     pub fn split(&self) -> Option<(Self, &str)> {
         let (parent, name) = self.0.rsplit_once('/').filter(|(_, name)| !name.is_empty())?;
         let parent = if parent.is_empty() { "/" } else { parent };
-        Some((Self(parent.to_owned()), name))
+        Some((Self(parent.into()), name))
     }
 
     /// The path of `name` in this directory.
@@ -88,11 +88,11 @@ impl TreePath {
     /// If `name` is not a single valid name, or the whole is too long.
     pub fn join(&self, name: &str) -> Result<Self, PathError> {
         check_name(name, name)?;
-        let parent = if self.0 == "/" { "" } else { &self.0 };
+        let parent = if &*self.0 == "/" { "" } else { &self.0 };
         if parent.len() + name.len() >= MAX_PATH {
             return Err(PathError::TooLong(parent.len() + name.len() + 1));
         }
-        Ok(Self(format!("{parent}/{name}")))
+        Ok(Self([parent, "/", name].concat().into()))
     }
 }
 
