@@ -2,6 +2,15 @@
 //! errors are shown and which exit code they give. Each subcommand is a
 //! struct with a `run` in a module of its own.
 
+/// As the standard's, but a reader that has seen enough is no reason to panic.
+macro_rules! print {
+    ($($text:tt)*) => { $crate::cli::results::write(format_args!($($text)*)) };
+}
+macro_rules! println {
+    ($($text:tt)*) => { print!("{}\n", format_args!($($text)*)) };
+}
+
+mod advice;
 mod build;
 mod compare;
 mod completions;
@@ -9,6 +18,8 @@ mod keys;
 mod lock;
 mod man;
 mod rebuild;
+mod results;
+mod schema;
 mod store;
 mod vendor;
 
@@ -21,6 +32,8 @@ use slipway::progress::Progress;
 use slipway::sandbox;
 use slipway::store::{Store, StoreError};
 use slipway::unfinished;
+
+use results::Mistaken;
 
 /// Something went wrong while doing what was asked.
 const FAILED: u8 = 1;
@@ -44,7 +57,8 @@ Exit codes:
   0    done
   1    failed: the network, a signature, a package, the disk, …
   2    mistaken: the command line or the recipe says something impossible
-  3    `slipway lock --check` would change the lock
+  3    different: `lock --check` would change the lock, `compare` has found
+       differences, `rebuild --verify` has not come to the same
   130  interrupted by Ctrl-C; nothing half-written is left
 
 Environment:
@@ -93,14 +107,9 @@ enum Command {
     Vendor(vendor::Vendor),
     Rebuild(rebuild::Rebuild),
     Compare(compare::Compare),
+    Schema(schema::Schema),
     Completions(completions::Completions),
     Man(man::Man),
-    /// What slipway starts itself as to run install scripts.
-    #[command(name = sandbox::CHILD_COMMAND, hide = true)]
-    SandboxChild {
-        /// Which of the processes.
-        role: String,
-    },
 }
 
 /// Where the store is.
@@ -149,16 +158,38 @@ impl ToolsArgs {
 
 /// Does what the command line asks for.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    // Before anything starts a thread: with one, the system refuses it a user
-    // namespace.
-    if let Command::SandboxChild { role } = &cli.command {
-        return sandbox::child_main(role);
+    if let Some(role) = sandbox_role() {
+        return sandbox::child_main(&role);
     }
-    match run(&cli) {
-        Ok(code) => code,
-        Err(error) => fail(&error, cli.global.json),
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misread(&error),
+    };
+    let done = run(&cli).and_then(|code| results::written().map(|()| code));
+    done.unwrap_or_else(|error| fail(&error, cli.global.json))
+}
+
+/// Which process of the sandbox this is, if slipway has started itself as one.
+/// Asked before anything starts a thread: with one, the system refuses it a
+/// user namespace. No subcommand of the others, so that no list has it.
+fn sandbox_role() -> Option<String> {
+    let mut arguments = std::env::args_os().skip(1);
+    let is_child = arguments.next().is_some_and(|first| first == sandbox::CHILD_COMMAND);
+    is_child.then(|| arguments.next().unwrap_or_default().to_string_lossy().into_owned())
+}
+
+/// A command line that is not understood, or asks for help.
+fn misread(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    if error.use_stderr() && json {
+        let message = error.render().to_string();
+        let message = message.trim().trim_start_matches("error: ");
+        eprintln!("{}", serde_json::json!({"event": "error", "message": message}));
+    } else {
+        // A closed pipe is the reader's decision.
+        let _ = error.print();
     }
+    if error.use_stderr() { ExitCode::from(MISTAKEN) } else { ExitCode::SUCCESS }
 }
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
@@ -166,15 +197,14 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Lock(command) => return command.run(&cli.global),
         Command::Build(command) => command.run(&cli.global),
-        Command::Keys(command) => command.run(),
+        Command::Keys(command) => command.run(&cli.global),
         Command::Store(command) => command.run(&cli.global),
         Command::Vendor(command) => command.run(&cli.global),
-        Command::Rebuild(command) => command.run(&cli.global),
-        Command::Compare(command) => command.run(&cli.global),
-        Command::Completions(command) => command.run(),
-        Command::Man(command) => command.run(),
-        // started above
-        Command::SandboxChild { .. } => Ok(()),
+        Command::Rebuild(command) => return command.run(&cli.global),
+        Command::Compare(command) => return command.run(&cli.global),
+        Command::Schema(_) => schema::Schema::run(),
+        Command::Completions(command) => command.run(&cli.global),
+        Command::Man(command) => command.run(&cli.global),
     }?;
     Ok(ExitCode::SUCCESS)
 }
@@ -189,7 +219,8 @@ fn fail(error: &anyhow::Error, json: bool) -> ExitCode {
             None => eprintln!("slipway: {}", chain(error)),
         }
     }
-    ExitCode::from(if mistakes.is_some() { MISTAKEN } else { FAILED })
+    let mistaken = mistakes.is_some() || error.is::<Mistaken>();
+    ExitCode::from(if mistaken { MISTAKEN } else { FAILED })
 }
 
 /// The error and its causes on one line, unless they have lines of their own.

@@ -27,8 +27,6 @@ pub(crate) use payloads::Members;
 
 /// The disk whose partitions are looked into; other formats are files like any.
 const DISK_FILE: &str = DiskFormat::Raw.file_name();
-/// So many differences of one layer are named; the rest is counted.
-const NAMED: usize = 20;
 
 /// Something in which two images differ.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -91,6 +89,7 @@ impl Kind {
 }
 
 /// Compares the image folders `one` and `other`; nothing if they are identical.
+/// Of texts the first line that differs counts as the difference.
 pub fn compare(one: &Path, other: &Path) -> Result<Vec<Difference>, CompareError> {
     let (left, right) = (files(one)?, files(other)?);
     let mut names: Vec<&String> = left.union(&right).collect();
@@ -134,12 +133,12 @@ fn compare_file(name: &str, one: &Path, other: &Path) -> Result<Vec<Difference>,
         Kind::Text => documents::text(&left, &right),
         Kind::Manifest => documents::json(&left, &right),
         Kind::Inputs => documents::archive(&left, &right),
-        Kind::Bundle => return Ok(limited(payloads::bundle(&left, &right))),
-        Kind::Disk => return Ok(limited(disk(&left, &right, &ranges))),
+        Kind::Bundle => return Ok(payloads::bundle(&left, &right)),
+        Kind::Disk => return Ok(disk(&left, &right, &ranges)),
         Kind::Other => None,
     };
     let whats = whats.filter(|whats| !whats.is_empty()).unwrap_or_else(somewhere);
-    Ok(limited(whats.into_iter().map(|what| Difference::new(name, what)).collect()))
+    Ok(whats.into_iter().map(|what| Difference::new(name, what)).collect())
 }
 
 /// Where bytes differ, when nothing better can be said.
@@ -150,28 +149,6 @@ fn describe(one: &Bytes<'_>, other: &Bytes<'_>, ranges: &[std::ops::Range<u64>])
     let at = one.first_difference(other, ranges).unwrap_or_default();
     let blocks: u64 = ranges.iter().map(|range| (range.end - range.start).div_ceil(4096)).sum();
     format!("differs from byte {at} on, in {blocks} blocks of 4 KiB")
-}
-
-/// Not more than a person reads of any one layer.
-fn limited(all: Vec<Difference>) -> Vec<Difference> {
-    let mut kept: Vec<Difference> = Vec::new();
-    let mut rest: Vec<(String, usize)> = Vec::new();
-    for difference in all {
-        let same = kept.iter().filter(|other| other.layer == difference.layer).count();
-        if same < NAMED {
-            kept.push(difference);
-            continue;
-        }
-        match rest.iter_mut().find(|(layer, _)| *layer == difference.layer) {
-            Some((_, count)) => *count += 1,
-            None => rest.push((difference.layer, 1)),
-        }
-    }
-    kept.extend(
-        rest.into_iter()
-            .map(|(layer, count)| Difference::new(layer, format!("and {count} more differences"))),
-    );
-    kept
 }
 
 /// The disk, partition by partition.

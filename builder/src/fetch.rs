@@ -5,12 +5,12 @@
 #[doc(hidden)]
 pub mod fuzzing;
 mod header;
+mod many;
 #[cfg(test)]
 mod tests;
 mod verify;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender};
@@ -42,26 +42,6 @@ impl FetchErrors {
     }
 }
 
-impl fmt::Display for FetchErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot fetch what the lock names")?;
-        // After a server was given up, every package says the same.
-        let (again, first): (Vec<_>, Vec<_>) = self.iter().partition(|error| error.is_repetition());
-        for error in first {
-            write!(f, "\n  {error}")?;
-            let mut source = std::error::Error::source(error);
-            while let Some(cause) = source {
-                write!(f, ": {cause}")?;
-                source = cause.source();
-            }
-        }
-        match again.len() {
-            0 => Ok(()),
-            count => write!(f, "\n  and {count} more packages from servers that were given up"),
-        }
-    }
-}
-
 impl std::error::Error for FetchErrors {}
 
 /// A package could not be brought in.
@@ -75,12 +55,6 @@ pub struct FetchError {
     /// Why.
     #[source]
     pub fault: FetchFault,
-}
-
-impl FetchError {
-    fn is_repetition(&self) -> bool {
-        matches!(&self.fault, FetchFault::Location(error) if error.is_repetition())
-    }
 }
 
 /// Why a package could not be brought in.
@@ -206,11 +180,14 @@ pub fn packages_then(
         drop(arrived);
     });
     let received = *locked(&job.received);
-    let count = lock.all_packages().count();
-    step.outcome(format!("{count} with {}, {} received", bytes(total), bytes(received)));
     let mut errors = std::mem::take(&mut *locked(&job.errors));
     errors.sort_by(|a, b| a.package.cmp(&b.package));
-    if errors.is_empty() { Ok(()) } else { Err(FetchErrors(errors)) }
+    if !errors.is_empty() {
+        return Err(FetchErrors(errors));
+    }
+    let count = lock.all_packages().count();
+    step.outcome(format!("{count} with {}, {} received", bytes(total), bytes(received)));
+    Ok(())
 }
 
 /// The last to come then do not keep everybody waiting.

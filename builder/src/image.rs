@@ -310,7 +310,7 @@ impl Build<'_> {
         let wanted = &self.recipe.packages;
         let scripts = self.lock.unaccepted(&packages, &wanted.skip_scripts);
         if !scripts.is_empty() {
-            return Err(BuildError::Unaccepted { recipe: self.recipe.path.clone(), scripts });
+            return Err(BuildError::Unaccepted { scripts });
         }
         let options = compose::Options {
             source_date_epoch: time,

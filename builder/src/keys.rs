@@ -40,6 +40,12 @@ pub enum KeyError {
         /// why
         source: io::Error,
     },
+    /// No keys where they should be.
+    #[error(
+        "{0} does not exist: name the folder of your keys with --keys, or make new ones once with \
+         `slipway keys new FOLDER`"
+    )]
+    Missing(PathBuf),
     /// Making new keys over old ones would lock machines out.
     #[error("{0} exists already; keys are never overwritten")]
     Exists(PathBuf),
@@ -228,7 +234,10 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeyError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
-    fs::read(path).map_err(|source| KeyError::Io { what: "read", path: path.into(), source })
+    fs::read(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => KeyError::Missing(path.into()),
+        _ => KeyError::Io { what: "read", path: path.into(), source },
+    })
 }
 
 #[cfg(test)]

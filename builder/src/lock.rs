@@ -169,7 +169,7 @@ pub struct LockedPackage {
 
 /// A package that only a file is taken from.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "PartText")]
+#[serde(try_from = "toml::Table")]
 pub struct LockedPart {
     /// What it is for: [`STUB`].
     pub role: String,
@@ -177,48 +177,17 @@ pub struct LockedPart {
     pub package: LockedPackage,
 }
 
-/// A part as it is written: flattening a table would let unknown keys pass.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PartText {
-    role: String,
-    name: String,
-    epoch: u32,
-    version: String,
-    release: String,
-    arch: String,
-    repository: String,
-    location: String,
-    size: u64,
-    sha256: Digest,
-}
+/// A role beside the keys of a package. serde's flattening would let unknown
+/// keys pass.
+impl TryFrom<toml::Table> for LockedPart {
+    type Error = String;
 
-impl From<PartText> for LockedPart {
-    fn from(text: PartText) -> Self {
-        let PartText {
-            role,
-            name,
-            epoch,
-            version,
-            release,
-            arch,
-            repository,
-            location,
-            size,
-            sha256,
-        } = text;
-        let package = LockedPackage {
-            name,
-            epoch,
-            version,
-            release,
-            arch,
-            repository,
-            location,
-            size,
-            sha256,
+    fn try_from(mut text: toml::Table) -> Result<Self, String> {
+        let Some(toml::Value::String(role)) = text.remove("role") else {
+            return Err("a part has no role".to_owned());
         };
-        Self { role, package }
+        let package = LockedPackage::deserialize(text).map_err(|error| error.to_string())?;
+        Ok(Self { role, package })
     }
 }
 

@@ -34,8 +34,21 @@ pub enum RebuildError {
         source: io::Error,
     },
     /// The folder is not one of an image.
-    #[error("{0} holds no bundle: it is not the folder of an image that slipway built")]
+    #[error(
+        "{0} holds neither a bundle nor inputs.tar: it is not the folder of an image that slipway \
+         built"
+    )]
+    NoImage(PathBuf),
+    /// An image without signatures.
+    #[error(
+        "{0} has no bundle, as it was built with --disk-only, so there are no signatures to \
+         verify: build it without --disk-only, or build it twice that way and hold the two \
+         folders against each other with `slipway compare`"
+    )]
     NoBundle(PathBuf),
+    /// There is more than one file it could be.
+    #[error("{0} holds several bundles, and slipway makes one: leave only that of the image")]
+    ManyBundles(PathBuf),
     /// The image was built before inputs were kept.
     #[error(
         "{0} holds no inputs.tar: it was built by a slipway that did not keep what an image is \
@@ -45,6 +58,17 @@ pub enum RebuildError {
     /// The frame of the bundle is damaged.
     #[error("{0} has no trust root and signatures where a bundle has them")]
     BadBundle(PathBuf),
+    /// It is not signed by whom it should be.
+    #[error(
+        "the signatures of {bundle} are refused: {why}; nothing was built. Get the image again, \
+         or name the trust root it was signed under with --root"
+    )]
+    Signatures {
+        /// The bundle.
+        bundle: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// Other boot programs would give another image.
     #[error(
         "the image was built with {name} {wanted}, and {folder} has {found}: name the folder of \
@@ -61,8 +85,13 @@ pub enum RebuildError {
         folder: PathBuf,
     },
     /// A repository that the recipe does not have.
-    #[error("the image has no repository {0:?}")]
-    NoRepository(String),
+    #[error("the image has no repository {id:?}; it has {}", .known.join(", "))]
+    NoRepository {
+        /// What was asked for.
+        id: String,
+        /// Ids of those it has.
+        known: Vec<String>,
+    },
     /// What it is built from.
     #[error(transparent)]
     Inputs(#[from] InputsError),
@@ -116,13 +145,14 @@ pub struct Rebuild<'a> {
 pub struct Rebuilt {
     /// The folder that was built.
     pub folder: PathBuf,
-    /// Nothing if it is the same, bit for bit, and rightly signed.
+    /// Nothing if it is the same, bit for bit.
     pub differences: Vec<Difference>,
 }
 
 impl Rebuild<'_> {
-    /// Builds and compares.
+    /// Checks the signatures, builds and compares.
     pub fn run(self) -> Result<Rebuilt, RebuildError> {
+        let signing = self.signing()?;
         let unpacked = Unfinished::scratch(self.out)
             .map_err(|source| RebuildError::Io { path: self.out.into(), source })?;
         let (recipe, lock) = self.inputs(unpacked.path())?;
@@ -130,7 +160,6 @@ impl Rebuild<'_> {
         let vendored = vendor::tools_of(self.store, &lock.tools).map_err(io)?;
         let tools = vendored.as_ref().map_or(self.tools, Unfinished::path);
         check_tools(&lock, tools)?;
-        let (signing, fault) = self.signing()?;
         let built = Build {
             recipe: &recipe,
             lock: &lock,
@@ -143,8 +172,7 @@ impl Rebuild<'_> {
             progress: self.progress,
         }
         .run()?;
-        let mut differences = compare_images::compare(self.folder, &built.folder)?;
-        differences.splice(0..0, fault);
+        let differences = compare_images::compare(self.folder, &built.folder)?;
         Ok(Rebuilt { folder: built.folder, differences })
     }
 
@@ -166,8 +194,10 @@ impl Rebuild<'_> {
             return Err(RebuildError::Torn { path: archive });
         }
         for (id, place) in self.places {
+            let known = || recipe.repositories.iter().map(|one| one.id.to_string()).collect();
+            let missing = RebuildError::NoRepository { id: id.clone(), known: known() };
             let repository = recipe.repositories.iter_mut().find(|one| one.id.as_str() == id);
-            let repository = repository.ok_or_else(|| RebuildError::NoRepository(id.clone()))?;
+            let repository = repository.ok_or(missing)?;
             // The one that was asked for comes first; the others stay behind it.
             let before = std::mem::replace(&mut repository.place, place.clone());
             repository.mirrors.insert(0, before);
@@ -178,9 +208,8 @@ impl Rebuild<'_> {
         Ok((recipe, lock))
     }
 
-    /// The signatures of the original, and what is wrong with them. What they
-    /// do not fit is compared all the same.
-    fn signing(&self) -> Result<(Signing, Option<Difference>), RebuildError> {
+    /// The signatures of the original, which are those of whom is trusted.
+    fn signing(&self) -> Result<Signing, RebuildError> {
         let path = self.bundle()?;
         let read = |source| RebuildError::Io { path: path.clone(), source };
         let file = File::open(&path).map_err(read)?;
@@ -198,20 +227,28 @@ impl Rebuild<'_> {
         let chain = versions.iter().filter_map(|version| {
             Some((*version, members.small(&format!("root/{version}.json"))?))
         });
-        let verified = verify(self.trusted.clone(), chain, &manifest, &signatures);
-        let fault = verified.err().map(|why| Difference::new("signatures", why));
-        Ok((Signing::given(signatures, root, version), fault))
+        verify(self.trusted.clone(), chain, &manifest, &signatures)
+            .map_err(|why| RebuildError::Signatures { bundle: path.clone(), why })?;
+        Ok(Signing::given(signatures, root, version))
     }
 
     fn bundle(&self) -> Result<PathBuf, RebuildError> {
         let read = |source| RebuildError::Io { path: self.folder.into(), source };
+        let mut found = Vec::new();
         for entry in fs::read_dir(self.folder).map_err(read)? {
             let path = entry.map_err(read)?.path();
             if path.extension().is_some_and(|extension| extension == "bundle") {
-                return Ok(path);
+                found.push(path);
             }
         }
-        Err(RebuildError::NoBundle(self.folder.into()))
+        match (found.pop(), found.is_empty()) {
+            (Some(only), true) => Ok(only),
+            (Some(_), false) => Err(RebuildError::ManyBundles(self.folder.into())),
+            (None, _) if self.folder.join(report::INPUTS_FILE).is_file() => {
+                Err(RebuildError::NoBundle(self.folder.into()))
+            }
+            (None, _) => Err(RebuildError::NoImage(self.folder.into())),
+        }
     }
 }
 
@@ -247,4 +284,89 @@ fn check_tools(lock: &Lock, folder: &Path) -> Result<(), RebuildError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use formats::archive;
+
+    use super::*;
+    use crate::keys;
+
+    /// The folder of an image with nothing in its bundle but what is signed.
+    fn image(folder: &Path, signing: &Signing, manifest: &[u8], signed: &[u8]) -> PathBuf {
+        let image = folder.join("image-1");
+        fs::create_dir_all(&image).expect("made");
+        fs::write(image.join(report::INPUTS_FILE), "").expect("written");
+        let mut bundle = Vec::new();
+        for (name, bytes) in [
+            ("manifest.json", manifest.to_vec()),
+            ("signatures.json", signing.signatures(signed)),
+            ("root/1.json", signing.root.clone()),
+        ] {
+            bundle.extend(archive::header(name, bytes.len() as u64).expect("short"));
+            bundle.extend(&bytes);
+            let padding = archive::padding(bytes.len() as u64);
+            bundle.extend(vec![0; usize::try_from(padding).expect("short")]);
+        }
+        fs::write(image.join("image_1.bundle"), bundle).expect("written");
+        image
+    }
+
+    fn keys_in(folder: PathBuf) -> (Signing, Root) {
+        keys::create(&folder).expect("new");
+        let signing = Signing::load(&folder).expect("just made");
+        let root = Root::first(&signing.root).expect("self-signed");
+        (signing, root)
+    }
+
+    fn rebuild(folder: &Path, image: &Path, trusted: &Root) -> Result<Rebuilt, RebuildError> {
+        Rebuild {
+            folder: image,
+            trusted: trusted.clone(),
+            places: &[],
+            offline: true,
+            store: &Store::open(folder.join("store")).expect("a store"),
+            tools: folder,
+            out: &folder.join("out"),
+            progress: &Progress::Quiet,
+        }
+        .run()
+    }
+
+    #[test]
+    fn signatures_are_refused_before_anything_else_is_looked_at() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        let (signing, root) = keys_in(folder.join("keys"));
+        let (_, other) = keys_in(folder.join("other-keys"));
+        let good = image(folder, &signing, b"{}", b"{}");
+        // The empty inputs are what it comes to.
+        let error = rebuild(folder, &good, &root).expect_err("no inputs");
+        assert!(!matches!(error, RebuildError::Signatures { .. }), "{error}");
+        let error = rebuild(folder, &good, &other).expect_err("signed by others");
+        assert!(matches!(error, RebuildError::Signatures { .. }), "{error}");
+        let changed = image(folder, &signing, b"{ }", b"{}");
+        let error = rebuild(folder, &changed, &root).expect_err("another manifest");
+        let text = error.to_string();
+        assert!(text.contains("image_1.bundle are refused: "), "{text}");
+        assert!(!folder.join("out").exists(), "nothing was to be built");
+    }
+
+    #[test]
+    fn what_has_no_signatures_is_called_what_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        let (signing, root) = keys_in(folder.join("keys"));
+        let image = image(folder, &signing, b"{}", b"{}");
+        let said = || rebuild(folder, &image, &root).expect_err("refused").to_string();
+        fs::copy(image.join("image_1.bundle"), image.join("another.bundle")).expect("copied");
+        assert!(said().contains("several bundles"), "{}", said());
+        for bundle in ["image_1.bundle", "another.bundle"] {
+            fs::remove_file(image.join(bundle)).expect("removed");
+        }
+        assert!(said().contains("--disk-only"), "{}", said());
+        fs::remove_file(image.join(report::INPUTS_FILE)).expect("removed");
+        assert!(said().contains("not the folder of an image"), "{}", said());
+    }
 }

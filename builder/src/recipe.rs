@@ -9,6 +9,7 @@ mod flat;
 pub mod fuzzing;
 mod package_pattern;
 mod read;
+mod schema;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use crate::package::Phase;
 use crate::rootfs::FileSystem;
 pub use flat::FlatRecipe;
 pub use package_pattern::PackagePattern;
+pub use schema::SCHEMA;
 pub use snapshot::Snapshot;
 pub use words::{
     Arch, Fingerprint, ImageName, ImagePath, ImageVersion, Mode, ModuleName, Pattern, Product,
@@ -232,7 +234,7 @@ impl Recipe {
     /// names it, and no connection is ever opened.
     pub fn go_offline(&mut self) {
         for repository in &mut self.repositories {
-            let url = repository.url.clone();
+            let url = repository.url.trim_end_matches('/').to_owned();
             if matches!(repository.place, RepositoryPlace::Http(_)) {
                 repository.place = RepositoryPlace::Offline(url);
             }

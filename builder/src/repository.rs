@@ -22,7 +22,7 @@ use formats::Digest;
 
 use crate::evr::{Bound, Nevra, Sense};
 use crate::location::LocationError;
-use crate::progress::{Progress, Unit};
+use crate::progress::{Progress, Unit, counted};
 use crate::recipe::{PackagePattern, Recipe, Requirement};
 use crate::signature::SignatureError;
 use crate::store::{Store, StoreError};
@@ -243,6 +243,14 @@ impl Repositories {
         let mut all = Self::default();
         for (index, repository) in recipe.repositories.iter().enumerate() {
             let source = Source::open(repository, store)?;
+            if source.went_back {
+                progress.note(&format!(
+                    "repository {} ({}) is older than it was when this store last saw it: its \
+                     owner went back, or somebody on the way holds updates back; look at what \
+                     goes down in the lock",
+                    source.id, source.url
+                ));
+            }
             let primary = &source.repomd.primary;
             let (names, packages) = (&mut all.names, &mut all.packages);
             source.metadata(primary, |input, size| {
@@ -257,7 +265,9 @@ impl Repositories {
             all.sources.push(source);
             step.advance(1);
         }
-        step.outcome(format!("{} packages in {total} repositories", all.packages.len()));
+        let packages = counted(all.packages.len(), "package", "packages");
+        let repositories = counted(all.sources.len(), "repository", "repositories");
+        step.outcome(format!("{packages} in {repositories}"));
         let asked = recipe.packages.install.iter().map(Requirement::as_str);
         all.asked_paths = asked.filter(|asked| asked.starts_with('/')).map(str::to_owned).collect();
         Ok(all.indexed())

@@ -15,7 +15,7 @@ use formats::Digest;
 
 use crate::inputs::{self, InputsError};
 use crate::lock::{Lock, LockedTool};
-use crate::progress::{Progress, Unit, bytes};
+use crate::progress::{Progress, Unit, bytes, counted};
 use crate::recipe::Recipe;
 use crate::store::{Store, StoreError};
 use crate::unfinished::Unfinished;
@@ -90,7 +90,8 @@ pub fn vendor(
         }
         step.advance(*size);
     }
-    step.outcome(format!("{} files with {}", blobs.len(), bytes(total)));
+    let files = counted(blobs.len(), "file", "files");
+    step.outcome(format!("{files} with {}", bytes(total)));
     let folder = out.root().join("images").join(recipe.name.as_str());
     inputs::write_folder(recipe, lock, &folder)?;
     Ok(Vendored {

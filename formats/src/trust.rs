@@ -50,7 +50,7 @@ pub enum TrustError {
     #[error("key {0} of the trust root is weak or not an ed25519 key")]
     WeakKey(Digest),
     /// Too few valid signatures by distinct keys of the role.
-    #[error("{valid} of the {threshold} signatures needed of the {role:?} role are valid{hint}")]
+    #[error("valid signatures of the {role:?} role: {valid}, needed: {threshold}{hint}")]
     Threshold {
         /// the role
         role: &'static str,

@@ -23,7 +23,7 @@ const MAX_ROOTS: u32 = 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// The file cannot be read.
-    #[error("cannot read the bundle {path}")]
+    #[error("cannot read it")]
     Read {
         /// the bundle
         path: PathBuf,

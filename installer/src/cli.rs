@@ -1,6 +1,6 @@
 //! The command line: reads arguments, calls the library, prints.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -18,20 +18,35 @@ use crate::progress::Progress;
 use crate::status::Report;
 
 const AFTER_HELP: &str = "\
-Exit status: 0 done; 1 refused or failed, and the slot in use is untouched; 2 wrong arguments.
+Exit codes:
+  0  done
+  1  refused or failed, and the slot in use is untouched
+  2  wrong arguments
 
 Trust starts from the --root you give: the root.json that came with the machine or that you \
 have compared yourself, never the copy inside the bundle or on the stick it came on.";
+
+/// The command line asks for something that cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Mistaken(&'static str);
+
+/// Exit code of wrong arguments; the same clap uses.
+const MISTAKEN: u8 = 2;
 
 /// Verifies an update bundle and slots it into the inactive partitions of a
 /// stopped machine's disk.
 #[derive(Parser)]
 #[command(name = "slipway-installer", version, after_help = AFTER_HELP)]
 struct Cli {
-    /// Print one JSON object instead of text
+    /// Print one JSON object instead of text, an error too; no progress
     #[arg(long, global = true)]
     json: bool,
-    /// Trust root (root.json) that bundles are checked against
+    /// Show no progress; errors are still shown
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Trust root (root.json) that bundles are checked against; verify, plan and
+    /// install need it
     #[arg(long, global = true, value_name = "FILE")]
     root: Option<PathBuf>,
     #[command(subcommand)]
@@ -73,8 +88,11 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Write the manual pages into a folder, one for each command
+    Man {
+        /// The folder; it is made if it is not there
+        folder: PathBuf,
+    },
 }
 
 #[derive(clap::Args)]
@@ -98,20 +116,33 @@ struct Target {
 /// Runs the command of the process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misread(&error),
+    };
     let json = cli.json;
-    match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if json => {
-            let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-            print_json(&serde_json::json!({ "error": causes.join(": "), "causes": causes }));
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("slipway-installer: {error:#}");
-            ExitCode::FAILURE
-        }
+    let Err(error) = run(cli) else { return ExitCode::SUCCESS };
+    if json {
+        let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+        // What cannot be written cannot be reported either.
+        let _ = print_json(&serde_json::json!({ "error": causes.join(": "), "causes": causes }));
+    } else {
+        eprintln!("slipway-installer: {error:#}");
     }
+    if error.is::<Mistaken>() { ExitCode::from(MISTAKEN) } else { ExitCode::FAILURE }
+}
+
+/// A command line that is not understood, or asks for help.
+fn misread(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        let message = error.render().to_string();
+        let message = message.trim().trim_start_matches("error: ");
+        let _ = print_json(&serde_json::json!({ "error": message, "causes": [message] }));
+    } else {
+        // A closed pipe is the reader's decision.
+        let _ = error.print();
+    }
+    if error.use_stderr() { ExitCode::from(MISTAKEN) } else { ExitCode::SUCCESS }
 }
 
 fn run(cli: Cli) -> Result<()> {
@@ -119,24 +150,63 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Verify { bundle } => verify(&bundle, root, json),
         Command::Plan { target } => show_plan(&target, root, json),
-        Command::Install { target } => install(&target, root, json),
+        Command::Install { target } => install(&target, root, json, cli.quiet),
         Command::Status { disk } => status(&disk.disk, json),
         Command::Rollback { disk, allow_downgrade } => rollback(&disk.disk, allow_downgrade, json),
-        Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Cli::command(),
-                "slipway-installer",
-                &mut std::io::stdout(),
-            );
-            Ok(())
-        }
-        Command::Man => Ok(clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?),
+        Command::Completions { shell } => completions(shell, json),
+        Command::Man { folder } => manual(&folder, json),
     }
 }
 
+fn completions(shell: clap_complete::Shell, json: bool) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "slipway-installer", &mut script);
+    let script = String::from_utf8(script)?;
+    if json {
+        let shell = shell.to_string();
+        return print_json(&serde_json::json!({ "shell": shell, "script": script }));
+    }
+    print(&script)
+}
+
+fn manual(folder: &Path, json: bool) -> Result<()> {
+    let shown = folder.display();
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {shown}"))?;
+    let mut root = Cli::command().disable_help_subcommand(true);
+    root.build();
+    let pages = std::iter::once(&root).chain(root.get_subcommands());
+    let pages = pages.map(|command| manual_page(command, folder)).collect::<Result<Vec<_>>>()?;
+    if json {
+        return print_json(&serde_json::json!({ "folder": folder, "pages": pages }));
+    }
+    print(&format!("{shown}: {} pages\n", pages.len()))
+}
+
+/// Writes a page, and returns its name.
+fn manual_page(command: &clap::Command, folder: &Path) -> Result<String> {
+    let page = clap_mangen::Man::new(command.clone());
+    let name = page.get_filename();
+    let mut text = Vec::new();
+    page.render(&mut text)?;
+    // clap's title leaves the date out, and what follows then takes its place.
+    let title = format!(
+        ".TH {} 1 \"\" \"slipway-installer {}\" \"Slipway\"",
+        name.trim_end_matches(".1"),
+        env!("CARGO_PKG_VERSION")
+    );
+    let text = String::from_utf8(text)?;
+    let lines = text.lines().map(|line| if line.starts_with(".TH ") { &title } else { line });
+    let text = lines.collect::<Vec<&str>>().join("\n") + "\n";
+    let path = folder.join(&name);
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(name)
+}
+
 fn trusted_root(path: Option<&Path>) -> Result<Root> {
-    let path = path.context("give the trust root that bundles are checked against: --root FILE")?;
+    let path = path.ok_or(Mistaken(
+        "name the trust root that bundles are checked against: --root FILE (the root.json that \
+         came with the machine)",
+    ))?;
     let shown = path.display();
     let size = std::fs::metadata(path).with_context(|| format!("cannot read {shown}"))?.len();
     anyhow::ensure!(size <= MAX_ROOT_BYTES as u64, "{shown} is too large for a trust root");
@@ -159,10 +229,19 @@ fn open_disk(path: &Path, access: Access) -> Result<(Disk, Machine)> {
     Ok((disk, machine))
 }
 
-fn print_json(value: &impl Serialize) {
-    // a closed pipe is the reader's decision, not a failure of ours
-    let _ = serde_json::to_writer(std::io::stdout(), value);
-    let _ = writeln!(std::io::stdout());
+fn print_json(value: &impl Serialize) -> Result<()> {
+    print(&(serde_json::to_string(value)? + "\n"))
+}
+
+/// A closed pipe is the reader's decision, not a failure of ours.
+fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
 }
 
 fn verify(path: &Path, root: Option<&Path>, json: bool) -> Result<()> {
@@ -172,24 +251,22 @@ fn verify(path: &Path, root: Option<&Path>, json: bool) -> Result<()> {
         .with_context(|| bad_bundle(path))?;
     let manifest = &bundle.manifest;
     if json {
-        print_json(&serde_json::json!({
+        return print_json(&serde_json::json!({
             "verified": true,
             "manifest_sha256": bundle.manifest_sha256,
             "root_version": bundle.root_version,
             "manifest": manifest,
         }));
-    } else {
-        println!(
-            "{} {} for {} ({}), epoch {}: all it installs is as signed under trust root {}",
-            manifest.name,
-            manifest.version,
-            manifest.product,
-            manifest.arch,
-            manifest.epoch,
-            bundle.root_version
-        );
     }
-    Ok(())
+    print(&format!(
+        "{} {} for {} ({}), epoch {}: all it installs is as signed under trust root {}\n",
+        manifest.name,
+        manifest.version,
+        manifest.product,
+        manifest.arch,
+        manifest.epoch,
+        bundle.root_version
+    ))
 }
 
 fn make_plan(
@@ -206,53 +283,50 @@ fn make_plan(
 
 fn show_plan(target: &Target, root: Option<&Path>, json: bool) -> Result<()> {
     let (_, machine, plan) = make_plan(target, root, Access::Read)?;
-    print_summary(&plan, &machine, json, "would go");
-    Ok(())
+    print_summary(&plan, &machine, json, "would go")
 }
 
-fn print_summary(plan: &InstallPlan, machine: &Machine, json: bool, goes: &str) {
+fn print_summary(plan: &InstallPlan, machine: &Machine, json: bool, goes: &str) -> Result<()> {
     let summary = plan.summary(machine);
     if json {
         return print_json(&summary);
     }
-    println!(
-        "{} {} {goes} into slot {}, in place of {}: {} of {} bytes to write",
+    print(&format!(
+        "{} {} {goes} into slot {}, in place of {}: {} of {} bytes to write\n",
         summary.name,
         summary.version,
         summary.slot,
         summary.replaces.as_deref().unwrap_or("nothing"),
         summary.write_bytes,
         summary.total_bytes
-    );
+    ))
 }
 
-fn install(target: &Target, root: Option<&Path>, json: bool) -> Result<()> {
+fn install(target: &Target, root: Option<&Path>, json: bool, quiet: bool) -> Result<()> {
     let (mut disk, mut machine, plan) = make_plan(target, root, Access::Write)?;
     if !json {
-        print_summary(&plan, &machine, false, "goes");
+        print_summary(&plan, &machine, false, "goes")?;
     }
     let summary = plan.summary(&machine);
-    apply(&plan, &mut machine, &mut disk, &mut Progress::new(json)).with_context(|| {
-        let (bundle, disk) = (target.bundle.display(), target.disk.disk.display());
-        format!("cannot install {bundle} on {disk}; the slot in use is untouched")
-    })?;
+    apply(&plan, &mut machine, &mut disk, &mut Progress::new(json || quiet)).with_context(
+        || {
+            let (bundle, disk) = (target.bundle.display(), target.disk.disk.display());
+            format!("cannot install {bundle} on {disk}; the slot in use is untouched")
+        },
+    )?;
     if json {
-        print_json(&summary);
-    } else {
-        println!("installed: slot {} is tried at the next boot", plan.slot);
+        return print_json(&summary);
     }
-    Ok(())
+    print(&format!("installed: slot {} is tried at the next boot\n", plan.slot))
 }
 
 fn status(path: &Path, json: bool) -> Result<()> {
     let (_, machine) = open_disk(path, Access::Read)?;
     let report = Report::of(&machine);
     if json {
-        print_json(&report);
-    } else {
-        print!("{}", report.text());
+        return print_json(&report);
     }
-    Ok(())
+    print(&report.text())
 }
 
 fn rollback(path: &Path, allow_downgrade: bool, json: bool) -> Result<()> {
@@ -261,10 +335,7 @@ fn rollback(path: &Path, allow_downgrade: bool, json: bool) -> Result<()> {
     machine.store(&mut disk)?;
     let report = Report::of(&machine);
     if json {
-        print_json(&report);
-    } else {
-        println!("slot {slot} boots from now on");
-        print!("{}", report.text());
+        return print_json(&report);
     }
-    Ok(())
+    print(&format!("slot {slot} boots from now on\n{}", report.text()))
 }

@@ -12,6 +12,12 @@ pub enum MachineError {
     /// No table, or one that cannot be right.
     #[error("not a Slipway disk")]
     Gpt(#[source] GptError<std::io::Error>),
+    /// A disk in another format.
+    #[error(
+        "not a Slipway disk but a {0} file, and only raw disks can be worked with: \
+         `qemu-img convert -O raw FILE DISK` makes one of it"
+    )]
+    Container(&'static str),
     /// A partition is missing or of another type.
     #[error("not a Slipway disk: it has no partition {0:?} of the right type")]
     Partition(String),
@@ -72,7 +78,10 @@ impl Machine {
     pub fn read<D: BlockDevice<Error = std::io::Error>>(
         disk: &mut D,
     ) -> Result<Self, MachineError> {
-        let gpt = Gpt::read(disk).map_err(MachineError::Gpt)?;
+        let gpt = match Gpt::read(disk) {
+            Ok(gpt) => gpt,
+            Err(error) => return Err(container(disk).unwrap_or(MachineError::Gpt(error))),
+        };
         let place = |name: &str, kind| {
             let found = gpt.partitions.iter().find(|p| p.name == name && p.kind == kind);
             found.map(Place::from).ok_or_else(|| MachineError::Partition(name.to_owned()))
@@ -114,6 +123,15 @@ impl Machine {
             source: std::io::Error::other(error.to_string()),
         })
     }
+}
+
+/// What a file without a table is, if it is a disk of a kind that others read.
+fn container<D: BlockDevice>(disk: &mut D) -> Option<MachineError> {
+    let begin = read_block(disk, 0).ok()?;
+    let kinds: [(&[u8], &str); 4] =
+        [(b"QFI\xfb", "qcow2"), (b"vhdxfile", "VHDX"), (b"conectix", "VHD"), (b"KDMV", "VMDK")];
+    let found = kinds.into_iter().find(|(magic, _)| begin.starts_with(magic));
+    found.map(|(_, kind)| MachineError::Container(kind))
 }
 
 impl From<&Partition> for Place {

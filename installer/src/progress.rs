@@ -1,5 +1,5 @@
 //! How long work shows itself: a bar on a terminal, one line a phase elsewhere,
-//! nothing with `--json`.
+//! nothing with `--json` or `--quiet`.
 
 use std::io::{IsTerminal, stderr};
 
@@ -12,7 +12,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// `quiet` for `--json`.
+    /// None if `quiet`.
     #[must_use]
     pub fn new(quiet: bool) -> Self {
         let terminal = stderr().is_terminal();

@@ -86,7 +86,8 @@ impl Report {
             let version = slot.version.as_deref().unwrap_or("-");
             out += &format!("{mark} slot {}  {:<9}  {version}", slot.slot, slot.status.word());
             if matches!(slot.status, Status::Pending | Status::Committed) {
-                out += &format!("  {} boots left", slot.boots_left);
+                let boots = if slot.boots_left == 1 { "boot" } else { "boots" };
+                out += &format!("  {} {boots} left", slot.boots_left);
             }
             if let Some(reason) = slot.reason {
                 out += &format!("  last failure: {reason}");

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use slipway::image;
+use slipway::image::{self, BuildError};
 use slipway::keys::Signing;
 use slipway::lock::Lock;
 use slipway::recipe::Recipe;
 use slipway::vendor;
 
+use super::advice::CommandLine;
 use super::{Global, StoreArgs, ToolsArgs};
 
 /// Builds a signed image from a recipe and its lock.
@@ -93,7 +94,8 @@ impl Build {
             again: self.again,
             progress: &progress,
         }
-        .run()?;
+        .run()
+        .map_err(|error| self.advised(error))?;
         super::store::apply_limit(&store, limit, &progress);
         if global.json {
             println!("{}", serde_json::to_string(&built)?);
@@ -110,11 +112,77 @@ impl Build {
         }
         println!("root    {}", built.root_hash);
         for scriptlet in &built.scriptlets_not_run {
-            println!("not run {scriptlet}");
+            println!("script  {scriptlet} was not run, as the recipe says");
         }
         for scriptlet in &built.scriptlets_failed {
-            println!("failed  {scriptlet}");
+            println!("script  {scriptlet}");
         }
         Ok(())
+    }
+
+    /// `error`, with the command that goes on from it.
+    fn advised(&self, error: BuildError) -> anyhow::Error {
+        let BuildError::Unaccepted { scripts } = &error else { return error.into() };
+        let line = CommandLine::slipway("lock")
+            .path(&self.recipe)
+            .option("--lock", self.lock.as_deref())
+            .option("--store", self.store.store.as_deref())
+            .option("--tools", self.tools.tools.as_deref())
+            .flag("--offline", self.offline)
+            .word("--accept");
+        let line =
+            scripts.iter().fold(line, |line, one| line.word(&one.script.digest().to_string()));
+        let advice = match scripts.len() {
+            1 => "read it; then accept it with",
+            _ => "read them; then accept them, or `all`, with",
+        };
+        anyhow::anyhow!("{error}\n\n{advice}\n  {line}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use slipway::lock::Unaccepted;
+    use slipway::package::{Phase, ScriptFlags, Scriptlet};
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn advice(arguments: &[&str]) -> String {
+        let arguments = [&["slipway", "build"], arguments].concat();
+        let Command::Build(build) = Cli::parse_from(arguments).command else { panic!("build") };
+        let script = Scriptlet {
+            phase: Phase::Post,
+            program: vec!["/bin/sh".to_owned()],
+            text: "ldconfig".to_owned(),
+            flags: ScriptFlags::default(),
+            conditions: Vec::new(),
+            priority: 0,
+        };
+        let scripts = vec![Unaccepted { package: "kit".to_owned(), script }];
+        let text = build.advised(BuildError::Unaccepted { scripts }).to_string();
+        text.lines().last().unwrap_or_default().trim().to_owned()
+    }
+
+    #[test]
+    fn what_to_do_about_a_script_can_be_typed_as_it_stands() {
+        let line = advice(&["recipes/a.toml"]);
+        assert!(line.starts_with("slipway lock recipes/a.toml --accept "), "{line}");
+        let line = advice(&[
+            "my recipes/a.toml",
+            "--lock=out/lock.toml",
+            "--store=s",
+            "--tools=t",
+            "--offline",
+            "--keys=k",
+            "--out=o",
+            "--disk-only",
+        ]);
+        let start = "slipway lock 'my recipes/a.toml' --lock out/lock.toml --store s --tools t \
+                     --offline --accept ";
+        assert!(line.starts_with(start), "{line}");
+        let lock = Cli::try_parse_from(line.replace('\'', "").replace("my r", "my-r").split(' '));
+        assert!(lock.is_ok(), "{lock:?}");
     }
 }

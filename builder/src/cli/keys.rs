@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use slipway::keys;
 
+use super::Global;
+
 /// Makes the keys that sign bundles, and the trust root that names them.
 #[derive(Debug, Args)]
 pub struct Keys {
@@ -27,10 +29,15 @@ enum Command {
 
 impl Keys {
     /// Does it.
-    pub fn run(&self) -> anyhow::Result<()> {
+    pub fn run(&self, global: &Global) -> anyhow::Result<()> {
         let Command::New { folder } = &self.command;
         keys::create(folder)?;
-        println!("{}", folder.join(keys::ROOT_FILE).display());
+        let root = folder.join(keys::ROOT_FILE);
+        if global.json {
+            println!("{}", serde_json::json!({ "root": root }));
+        } else {
+            println!("{}", root.display());
+        }
         Ok(())
     }
 }

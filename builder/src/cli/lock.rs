@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use std::process::ExitCode;
 
-use anyhow::bail;
 use clap::Args;
 use slipway::fetch;
 use slipway::lock::{self, Accept, Changes, LockError};
@@ -14,6 +13,7 @@ use slipway::recipe::{PackagePattern, Recipe};
 use slipway::repository::Repositories;
 use slipway::solve::{self, Keep, Request};
 
+use super::results::Mistaken;
 use super::{DIFFERENT, Global, StoreArgs, ToolsArgs};
 
 /// Chooses the exact packages for a recipe and writes them down.
@@ -143,7 +143,8 @@ impl Lock {
             Some(some) => some,
         };
         if let [unknown, ..] = earlier.unknown(moving)[..] {
-            bail!("the lock has no package {unknown}, so it cannot be updated");
+            let why = format!("the lock has no package {unknown}, so it cannot be updated");
+            return Err(Mistaken(why).into());
         }
         Ok(earlier.kept(recipe, moving))
     }
@@ -176,9 +177,9 @@ fn accept(words: &[String]) -> anyhow::Result<Accept> {
         return Ok(Accept::None);
     }
     let digest = |word: &String| {
-        word.parse().map_err(|_| anyhow::anyhow!("--accept {word}: neither a SHA-256 nor `all`"))
+        word.parse().map_err(|_| Mistaken(format!("--accept {word}: neither a SHA-256 nor `all`")))
     };
-    Ok(Accept::These(words.iter().map(digest).collect::<anyhow::Result<_>>()?))
+    Ok(Accept::These(words.iter().map(digest).collect::<Result<_, _>>()?))
 }
 
 /// The lock that is there. A damaged one is replaced, one of a newer slipway

@@ -1,15 +1,17 @@
 //! `slipway rebuild`: whether an image is what its inputs give.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::str::FromStr;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use formats::trust::Root;
-use slipway::rebuild;
+use slipway::rebuild::{self, RebuildError};
 use slipway::recipe::RepositoryPlace;
 use slipway::unfinished::Unfinished;
 
+use super::results::Mistaken;
 use super::{Global, StoreArgs, ToolsArgs};
 
 /// Builds somebody else's image again and says whether it is the same.
@@ -17,11 +19,14 @@ use super::{Global, StoreArgs, ToolsArgs};
 /// Takes all that an image was built from (recipe, lock, keys of repositories,
 /// overlays) from inputs.tar in its folder, fetches the packages that its lock
 /// names, and builds. The private keys are not needed: the signatures are taken
-/// from the bundle and checked against --root. All else must come out bit for
-/// bit the same.
+/// from the bundle and checked against --root, before anything is built. All
+/// else must come out bit for bit the same.
 ///
 /// Prints `identical`, or what differs: in which document, field of the
-/// manifest, payload or partition, and which file of it (exit code 1).
+/// manifest, payload or partition, and which file of it; `here` is the image
+/// that was given, `there` the one that was built again. Exit code 0 if they
+/// are identical, 3 if not, 1 if that cannot be told or the signatures are
+/// refused.
 ///
 /// Slipway's own programs (see --tools) are part of an image; with others than
 /// the lock names there is nothing to compare, and it says so.
@@ -73,10 +78,11 @@ impl FromStr for OtherPlace {
 
 impl Rebuild {
     /// Does it.
-    pub fn run(&self, global: &Global) -> anyhow::Result<()> {
+    pub fn run(&self, global: &Global) -> anyhow::Result<ExitCode> {
         let progress = global.progress();
-        let root = std::fs::read(&self.root)
-            .with_context(|| format!("cannot read the trust root {}", self.root.display()))?;
+        let root = std::fs::read(&self.root).with_context(|| {
+            format!("cannot read the trust root {} (see --root)", self.root.display())
+        })?;
         let trusted = Root::first(&root)
             .with_context(|| format!("cannot use the trust root {}", self.root.display()))?;
         let store = self.store.open()?;
@@ -95,15 +101,13 @@ impl Rebuild {
             out: out.unwrap_or(Path::new("out")),
             progress: &progress,
         }
-        .run()?;
+        .run()
+        .map_err(|error| match error {
+            RebuildError::NoRepository { .. } => Mistaken(error.to_string()).into(),
+            other => anyhow::Error::from(other),
+        })?;
         super::store::apply_limit(&store, limit, &progress);
-        super::compare::report(&rebuilt.differences, global)?;
-        match rebuilt.differences.len() {
-            0 => Ok(()),
-            count => {
-                bail!("{} is not what its inputs give: {count} differences", self.verify.display())
-            }
-        }
+        Ok(super::compare::report(&rebuilt.differences, global))
     }
 
     /// Where it is built if the result is not wanted.

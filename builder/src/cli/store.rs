@@ -7,7 +7,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use formats::Digest;
 use slipway::lock::Lock;
-use slipway::progress::{Progress, bytes};
+use slipway::progress::{Progress, bytes, counted};
 use slipway::store::{Collected, Collection, Size, Verification};
 
 use super::{Global, StoreArgs};
@@ -55,7 +55,7 @@ struct Path {
 /// Never removes what a running slipway uses, nor what a lock given with --keep
 /// names. If that alone is larger than the limit, the store stays larger.
 ///
-/// The limit is --max-size, else SLIPWAY_STORE_MAX, else `max_size = \"20GiB\"`
+/// The limit is --max-size, else SLIPWAY_STORE_MAX, else `max_size = "20GiB"`
 /// in settings.toml of the store. The last two are also applied at the end of
 /// every build.
 #[derive(Debug, Args)]
@@ -154,11 +154,11 @@ impl Gc {
     fn print(&self, done: &Collected, max: Option<Size>) {
         let would = if self.dry_run { "would be removed" } else { "removed" };
         println!(
-            "{would}: {} in {} files; left: {} in {} files",
+            "{would}: {} in {}; left: {} in {}",
             bytes(done.removed_bytes),
-            done.removed.len(),
+            files(done.removed.len()),
             bytes(done.left_bytes),
-            done.left_files,
+            files(done.left_files),
         );
         match max {
             None => println!("no limit: say --max-size, or set SLIPWAY_STORE_MAX"),
@@ -185,10 +185,11 @@ impl Verify {
         }
         match found.damaged.len() {
             0 => Ok(()),
-            count if found.removed => {
-                bail!("{count} damaged files were removed; the next build brings them in again")
-            }
-            count => bail!("{count} files are damaged; without --report they are removed"),
+            count if found.removed => bail!(
+                "{} damaged and removed; the next build brings in again what it needs",
+                was(count)
+            ),
+            count => bail!("{} damaged; without --report, what is damaged is removed", was(count)),
         }
     }
 }
@@ -198,9 +199,20 @@ fn print(found: &Verification) {
         println!("damaged  {}: {}", damage.path.display(), damage.why);
     }
     if !found.unchecked.is_empty() {
-        println!("{} derived files have nothing to be held against", found.unchecked.len());
+        let count = found.unchecked.len();
+        let has = if count == 1 { "has" } else { "have" };
+        let derived = counted(count, "derived file", "derived files");
+        println!("{derived} {has} nothing to be held against");
     }
-    println!("{} files are whole, {}", found.good, bytes(found.good_bytes));
+    println!("{} whole, {}", was(found.good), bytes(found.good_bytes));
+}
+
+fn files(count: usize) -> String {
+    counted(count, "file", "files")
+}
+
+fn was(count: usize) -> String {
+    format!("{} {}", files(count), if count == 1 { "is" } else { "are" })
 }
 
 /// Keeps the store within `max` after something was put into it.

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use slipway::lock::Lock;
-use slipway::progress::bytes;
+use slipway::progress::{bytes, counted};
 use slipway::recipe::Recipe;
 use slipway::store::Store;
 use slipway::{fetch, vendor};
 
+use super::advice::CommandLine;
 use super::{Global, StoreArgs, ToolsArgs};
 
 /// Writes everything that a lock names into a folder, to build without a
@@ -65,18 +66,17 @@ impl Vendor {
             return Ok(());
         }
         println!(
-            "{}: {} files, {}, {} of it new",
+            "{}: {}, {}, {} of it new",
             vendored.store.display(),
-            vendored.blobs,
+            counted(vendored.blobs, "file", "files"),
             bytes(vendored.blob_bytes),
             bytes(vendored.copied_bytes),
         );
-        println!("build it with");
-        println!(
-            "  slipway build {} --offline --store {} --keys KEYS",
-            vendored.recipe.display(),
-            vendored.store.display(),
-        );
+        let line = CommandLine::slipway("build")
+            .path(&vendored.recipe)
+            .word("--offline")
+            .option("--store", Some(&vendored.store));
+        println!("build it with\n  {line} --keys KEYS");
         Ok(())
     }
 }

@@ -17,7 +17,7 @@ const MAX_ARCHIVE_BYTES: u64 = 1 << 30;
 /// A line that is longer is cut off.
 const SHOWN: usize = 120;
 
-/// The first line that differs, and how many more there are.
+/// The first line that differs: after a line that one has more, all others do.
 pub(super) fn text(one: &Bytes<'_>, other: &Bytes<'_>) -> Option<Vec<String>> {
     let left = String::from_utf8(one.all(MAX_DOCUMENT_BYTES)?).ok()?;
     let right = String::from_utf8(other.all(MAX_DOCUMENT_BYTES)?).ok()?;

@@ -1,7 +1,7 @@
 //! Everything that can stand in the way of an image.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::compose;
 use crate::disk::DiskError;
@@ -12,6 +12,7 @@ use crate::kernel::KernelError;
 use crate::lock::Unaccepted;
 use crate::outputs::OutputError;
 use crate::package::PackageError;
+use crate::progress::counted;
 use crate::rootfs::RootError;
 use crate::rpmdb::RpmdbError;
 use crate::store::StoreError;
@@ -53,10 +54,8 @@ pub enum BuildError {
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// Scripts that nobody has accepted yet.
-    #[error("{}", refused(.recipe, .scripts))]
+    #[error("{}", refused(.scripts))]
     Unaccepted {
-        /// the recipe, to name in what to do next
-        recipe: PathBuf,
         /// the scripts, with their texts
         scripts: Vec<Unaccepted>,
     },
@@ -117,15 +116,9 @@ pub enum BuildError {
 }
 
 /// What to say of scripts that nobody has accepted.
-fn refused(recipe: &Path, scripts: &[Unaccepted]) -> String {
+fn refused(scripts: &[Unaccepted]) -> String {
     let list: Vec<String> = scripts.iter().map(ToString::to_string).collect();
-    let digests: Vec<String> = scripts.iter().map(|one| one.script.digest().to_string()).collect();
-    format!(
-        "{} scriptlet(s) are new and nobody has accepted them:\n\n{}\n\n\
-         read them; then accept them, or `all`, with\n  slipway lock {} --accept {}",
-        scripts.len(),
-        list.join("\n\n"),
-        recipe.display(),
-        digests.join(" ")
-    )
+    let (are, them) = if scripts.len() == 1 { ("is", "it") } else { ("are", "them") };
+    let count = counted(scripts.len(), "scriptlet", "scriptlets");
+    format!("{count} {are} new and nobody has accepted {them}:\n\n{}", list.join("\n\n"))
 }

@@ -233,7 +233,8 @@ pub(super) fn read_at_most(path: &Path, most: u64) -> std::io::Result<Option<Vec
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    let bytes = read_at_most(path, MAX_FILE_BYTES).map_err(|error| error.to_string())?;
+    let bytes = read_at_most(path, MAX_FILE_BYTES);
+    let bytes = bytes.map_err(|error| format!("cannot read it: {error}"))?;
     let bytes = bytes.ok_or_else(|| format!("longer than a recipe is ({MAX_FILE_BYTES} bytes)"))?;
     String::from_utf8(bytes).map_err(|_| "not UTF-8 text".to_owned())
 }

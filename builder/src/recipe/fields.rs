@@ -157,7 +157,8 @@ impl<'s> Fields<'s> {
     }
 
     /// Whether `key` is there.
-    pub fn has(&self, key: &str) -> bool {
+    pub fn has(&mut self, key: &'static str) -> bool {
+        self.known.push(key);
         self.table.0.contains_key(key)
     }
 

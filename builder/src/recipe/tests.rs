@@ -174,7 +174,7 @@ fn fragments_merge() {
     fixture.write_file("recipes/fragments/b.toml", "extends = [\"none.toml\"]\nversoin = \"2\"\n");
     let found = problems_of(&fixture);
     assert!(found.contains("fragments/b.toml:1:12: "), "{found}");
-    assert!(found.contains("none.toml: No such file"), "{found}");
+    assert!(found.contains("none.toml: cannot read it: No such file"), "{found}");
 }
 
 #[test]
@@ -209,7 +209,10 @@ fn a_pinned_key_must_be_the_one_in_the_file() {
 fn an_unreadable_recipe_is_named() {
     let fixture = Fixture::new();
     let error = Recipe::load(&fixture.path("recipes/none.toml")).expect_err("missing");
-    assert!(error.to_string().contains("recipes/none.toml: No such file"), "{error}");
+    assert!(
+        error.to_string().contains("recipes/none.toml: cannot read it: No such file"),
+        "{error}"
+    );
     fixture.write_file("recipes/test.toml", [0xff, 0xfe]);
     assert!(problems_of(&fixture).contains("not UTF-8"));
 }

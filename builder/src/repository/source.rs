@@ -27,6 +27,8 @@ pub(super) struct Source {
     pub url: String,
     pub repomd_digest: Digest,
     pub repomd: Repomd,
+    /// Whether its own address has gone back behind what was seen of it.
+    pub went_back: bool,
     location: Location,
     store: Store,
 }
@@ -52,7 +54,10 @@ impl Source {
         };
         let repomd = check(&read, &keyring)?;
         let newest = seen.as_ref().and_then(|seen| check(seen, &keyring).ok()?.revision);
-        if place > 0 && repomd.revision < newest {
+        // What its own address says counts: an owner may take a publication
+        // back. A mirror has no such say.
+        let went_back = repomd.revision < newest;
+        if went_back && place > 0 {
             return Err(RepositoryFault::Older { address: location.address_in(place, REPOMD) });
         }
         if seen.as_ref() != Some(&read) {
@@ -65,6 +70,7 @@ impl Source {
             url: repository.url.clone(),
             repomd_digest: Digest::of(&bytes),
             repomd,
+            went_back,
             location,
             store: store.clone(),
         })

@@ -4,7 +4,9 @@ use std::fs;
 
 use super::names::Names;
 use super::primary;
-use crate::fixture::{Fixture, Key};
+use super::source::Source;
+use crate::fixture::{Fixture, Key, chain};
+use crate::recipe::{Repository, RepositoryPlace};
 
 fn error_of(fixture: &Fixture) -> String {
     fixture.lock().expect_err("refused")
@@ -32,6 +34,32 @@ fn metadata_must_be_signed_by_a_trusted_key() {
     assert!(error_of(&fixture).contains("the signed bytes were changed"));
     fixture.write_file("repository/repodata/repomd.xml.asc", "no signature");
     assert!(error_of(&fixture).contains("cannot be read"));
+}
+
+/// An owner may take a publication back; a mirror may only lag behind, or be
+/// made to.
+#[test]
+fn older_metadata_counts_at_its_own_address_only() {
+    let fixture = Fixture::new();
+    let text = fs::read_to_string(fixture.path("repository/repodata/repomd.xml")).expect("text");
+    let publish = |revision: u32| {
+        let element = format!("<repomd><revision>{revision}</revision>");
+        fixture.publish_repomd(&text.replacen("<repomd>", &element, 1));
+    };
+    let mut repository = fixture.recipe().repositories.remove(0);
+    let open = |repository: &Repository| Source::open(repository, &fixture.store());
+    publish(2);
+    assert!(!open(&repository).expect("the first").went_back);
+    publish(1);
+    assert!(open(&repository).expect("its own address").went_back);
+    assert!(!open(&repository).expect("as it was seen last").went_back);
+    publish(2);
+    open(&repository).expect("newer");
+    publish(1);
+    let place = RepositoryPlace::Folder(fixture.path("nowhere"));
+    repository.mirrors.push(std::mem::replace(&mut repository.place, place));
+    let error = chain(&open(&repository).expect_err("a mirror that lags behind"));
+    assert!(error.contains("repomd.xml is older than what this store has seen"), "{error}");
 }
 
 #[test]

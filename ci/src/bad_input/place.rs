@@ -41,6 +41,8 @@ impl<'w> Base<'w> {
             fs::remove_dir_all(&folder)
                 .with_context(|| format!("cannot empty {}", folder.display()))?;
         }
+        // Made here if no earlier stage has.
+        workshop.keys()?;
         let place = Place::empty(workshop, &folder, "base")?;
         output(&mut place.lock_command())?;
         output(&mut place.build_command())?;

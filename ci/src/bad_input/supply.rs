@@ -14,6 +14,9 @@ use anyhow::{Context, Result, ensure};
 use super::place::{Base, Place, partition, refused};
 use crate::process::output;
 
+/// Exit code of `compare` and `rebuild` where something differs.
+const DIFFERENT: i32 = 3;
+
 /// `slipway` with nothing but what is said here.
 fn slipway(place: &Place<'_>, arguments: &[&str]) -> Command {
     let mut command = Command::new(place.slipway());
@@ -130,10 +133,21 @@ pub(super) fn rebuilt(base: &Base<'_>) -> Result<()> {
         (disk, start(&base.image.disk, "uki-a")? + (8 << 20), vec!["partition uki-a", ".linux"]),
     ] {
         flip(&path, at)?;
-        refused(&mut rebuild(&place, &folder, base)?, 1, &mentions)
+        refused(&mut rebuild(&place, &folder, base)?, DIFFERENT, &mentions)
             .with_context(|| format!("a changed byte in {}", path.display()))?;
         flip(&path, at)?;
     }
+    // What is not signed as it should be is not even built. The byte is the manifest's,
+    // behind its header.
+    let bundle = folder.join("demo-small_1.0.0.bundle");
+    flip(&bundle, 1600)?;
+    let said = refused(&mut rebuild(&place, &folder, base)?, 1, &["signatures of", ".bundle"])?;
+    ensure!(!said.contains("compose"), "it was built before its signatures were looked at: {said}");
+    flip(&bundle, 1600)?;
+    let aside = place.folder.join("aside.bundle");
+    fs::rename(&bundle, &aside)?;
+    refused(&mut rebuild(&place, &folder, base)?, 1, &["no bundle", "--disk-only"])?;
+    fs::rename(&aside, &bundle)?;
     // Other programs make another image, and that is what it says.
     let other = place.folder.join("tools");
     output(Command::new("cp").arg("-r").arg(&base.workshop.programs.tools).arg(&other))?;
@@ -146,7 +160,7 @@ pub(super) fn rebuilt(base: &Base<'_>) -> Result<()> {
 
 fn rebuild(place: &Place<'_>, folder: &Path, base: &Base<'_>) -> Result<Command> {
     let repository = place.folder.join("out/repository").canonicalize()?;
-    let mut command = slipway(place, &["rebuild", "--quiet", "--verify", &text(folder)]);
+    let mut command = slipway(place, &["rebuild", "--verify", &text(folder)]);
     command.arg("--root").arg(base.workshop.root()?).arg("--store").arg(&place.store);
     command.arg("--repository").arg(format!("demo={}", repository.display()));
     command.env("SLIPWAY_TOOLS", &base.workshop.programs.tools);
@@ -182,7 +196,8 @@ pub(super) fn changed_image(base: &Base<'_>) -> Result<()> {
         let path = folder.join(file);
         flip(&path, at)?;
         let mut compare = slipway(&place, &["compare", &text(good), &text(&folder)]);
-        refused(&mut compare, 1, &[mention]).with_context(|| format!("byte {at} of {file}"))?;
+        refused(&mut compare, DIFFERENT, &[mention])
+            .with_context(|| format!("byte {at} of {file}"))?;
         flip(&path, at)?;
     }
     identical(&place, good, &folder)

@@ -229,6 +229,8 @@ fn a_bundle_that_is_not_for_this_machine_is_refused() {
 fn a_disk_that_is_not_ours_is_refused() {
     let mut blank = TestDisk::after(&vec![0; 1 << 20], &[]);
     assert!(matches!(Machine::read(&mut blank), Err(MachineError::Gpt(_))));
+    blank.bytes[..8].copy_from_slice(b"vhdxfile");
+    assert!(matches!(Machine::read(&mut blank), Err(MachineError::Container("VHDX"))));
     let mut tiny = TestDisk::after(&[0; 100], &[]);
     assert!(Machine::read(&mut tiny).is_err());
     let mut cut = disk("1");
