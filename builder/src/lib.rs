@@ -22,6 +22,7 @@ pub mod store;
 pub mod unfinished;
 pub mod vendor;
 // the tree: packages to a root file system
+mod acl;
 pub mod alternatives;
 pub mod ca_trust;
 pub mod catalog;
