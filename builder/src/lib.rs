@@ -22,10 +22,13 @@ pub mod store;
 pub mod unfinished;
 pub mod vendor;
 // the tree: packages to a root file system
+mod acl;
 pub mod alternatives;
+pub mod ca_trust;
 pub mod catalog;
 pub mod certificates;
 pub mod compose;
+mod der;
 pub mod erofs;
 pub mod header;
 pub mod hwdb;

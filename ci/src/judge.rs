@@ -2,6 +2,7 @@
 //! dnf installs from it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -61,9 +62,33 @@ const COMPLAINTS: [&str; 4] =
 /// signatures of packages and metadata required. A scriptlet that fails, or an
 /// owner that does not exist, is an error here. Needs the rights of root.
 pub fn install_with_dnf(repository: &Path, names: &[String], root: &Path) -> Result<()> {
+    let _proc = Mounted::proc(root)?;
     let said = dnf_install(repository, names, root, &[])?;
     let complaint = said.lines().find(|line| COMPLAINTS.iter().any(|word| line.contains(word)));
     complaint.map_or(Ok(()), |line| bail!("dnf installs it, but: {line}"))
+}
+
+/// `/proc` of a root that packages are installed into. systemd-tmpfiles reaches
+/// files through it, and makes nothing where it is missing.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn proc(root: &Path) -> Result<Self> {
+        let at = root.join("proc");
+        fs::create_dir_all(&at).with_context(|| format!("cannot create {}", at.display()))?;
+        // What the package that owns it says; rpm says it to what is mounted.
+        fs::set_permissions(&at, fs::Permissions::from_mode(0o555))?;
+        output(Command::new("mount").args(["-t", "proc", "proc"]).arg(&at))?;
+        Ok(Self(at))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if let Err(error) = output(Command::new("umount").arg(&self.0)) {
+            eprintln!("{error:#}");
+        }
+    }
 }
 
 /// The same for packages whose programs are no programs: no scriptlet is run.

@@ -30,6 +30,7 @@ const PACKAGES: &[&str] = &[
     "musl-tools",
     "openssl",
     "ovmf",
+    "p11-kit",
     "python3-dnf",
     "python3-venv",
     "rpm",

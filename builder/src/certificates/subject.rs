@@ -6,14 +6,13 @@
 use base64ct::{Base64, Encoding};
 use sha1::{Digest as _, Sha1};
 
+use crate::der::{SEQUENCE, SET, UTF8_STRING, element, expect, put};
+
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
 /// `[0]`, explicit: a certificate's version.
 const VERSION: u8 = 0xa0;
-const UTF8_STRING: u8 = 0x0c;
 const PRINTABLE_STRING: u8 = 0x13;
 const T61_STRING: u8 = 0x14;
 const IA5_STRING: u8 = 0x16;
@@ -41,54 +40,32 @@ pub fn hash(certificate: &[u8]) -> Option<u32> {
     Some(u32::from_le_bytes(digest[..4].try_into().ok()?))
 }
 
-/// Tag, contents, and what follows.
-fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (tag, rest) = der.split_first()?;
-    let (first, rest) = rest.split_first()?;
-    let (len, rest) = match *first {
-        short @ 0..0x80 => (usize::from(short), rest),
-        long => {
-            let count = usize::from(long & 0x7f);
-            // four bytes say more than any certificate has
-            let (bytes, rest) =
-                rest.split_at_checked(count).filter(|_| (1..=4).contains(&count))?;
-            (bytes.iter().fold(0, |len, byte| len << 8 | usize::from(*byte)), rest)
-        }
-    };
-    let (contents, rest) = rest.split_at_checked(len)?;
-    Some((*tag, contents, rest))
-}
-
-fn expect(der: &[u8], wanted: u8) -> Option<(&[u8], &[u8])> {
-    let (tag, contents, rest) = element(der)?;
-    (tag == wanted).then_some((contents, rest))
-}
-
 /// Contents of the subject's sequence of names.
 fn subject(certificate: &[u8]) -> Option<&[u8]> {
-    let (certificate, _) = expect(certificate, SEQUENCE)?;
-    let (mut rest, _) = expect(certificate, SEQUENCE)?;
-    if let Some((_, after)) = expect(rest, VERSION) {
-        rest = after;
+    let certificate = expect(certificate, SEQUENCE)?.contents;
+    let mut rest = expect(certificate, SEQUENCE)?.contents;
+    if let Some(version) = expect(rest, VERSION) {
+        rest = version.rest;
     }
     // serial number, algorithm, issuer, validity
     for _ in 0..4 {
-        rest = element(rest)?.2;
+        rest = element(rest)?.rest;
     }
-    expect(rest, SEQUENCE).map(|(subject, _)| subject)
+    expect(rest, SEQUENCE).map(|subject| subject.contents)
 }
 
 /// The sets of names one after the other, without the sequence around them.
 fn canonical(mut names: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     while !names.is_empty() {
-        let (mut set, rest) = expect(names, SET)?;
-        names = rest;
+        let found = expect(names, SET)?;
+        let mut set = found.contents;
+        names = found.rest;
         let mut entries = Vec::new();
         while !set.is_empty() {
-            let (pair, rest) = expect(set, SEQUENCE)?;
-            set = rest;
-            entries.push(entry(pair)?);
+            let pair = expect(set, SEQUENCE)?;
+            set = pair.rest;
+            entries.push(entry(pair.contents)?);
         }
         // DER orders a set by its members' bytes
         entries.sort();
@@ -98,10 +75,10 @@ fn canonical(mut names: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn entry(pair: &[u8]) -> Option<Vec<u8>> {
-    let (_, _, value) = element(pair)?;
-    let (tag, text, _) = element(value)?;
+    let value = element(pair)?.rest;
+    let text = element(value)?;
     let mut contents = pair[..pair.len() - value.len()].to_vec();
-    match decoded(tag, text) {
+    match decoded(text.tag, text.contents) {
         Some(text) => put(&mut contents, UTF8_STRING, folded(&text?).as_bytes()),
         None => contents.extend_from_slice(value),
     }
@@ -139,20 +116,6 @@ fn folded(text: &str) -> String {
     let words = text.split(|c: char| c.is_ascii_whitespace() || c == '\x0b');
     let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
     words.join(" ").to_ascii_lowercase()
-}
-
-fn put(out: &mut Vec<u8>, tag: u8, contents: &[u8]) {
-    out.push(tag);
-    match contents.len() {
-        len @ 0..0x80 => out.extend(u8::try_from(len)),
-        len => {
-            let bytes = len.to_be_bytes();
-            let used: Vec<u8> = bytes.into_iter().skip_while(|byte| *byte == 0).collect();
-            out.extend(u8::try_from(0x80 + used.len()));
-            out.extend(used);
-        }
-    }
-    out.extend_from_slice(contents);
 }
 
 #[cfg(test)]

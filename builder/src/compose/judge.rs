@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::acl;
 use crate::tree::{Inode, Node};
 
 /// Every package file below a folder.
@@ -75,7 +76,7 @@ fn describe_disk(path: &Path) -> String {
         let target = fs::read_link(path).unwrap();
         return format!("link {}:{} -> {}", stat.uid(), stat.gid(), target.display());
     }
-    let owner = format!("{owner}{}", capability_of(path));
+    let owner = format!("{owner}{}", attributes_of(path));
     match (stat.is_dir(), stat.is_file()) {
         (true, _) => format!("dir {owner}"),
         (_, true) => format!("file {owner} {} bytes", stat.len()),
@@ -100,10 +101,13 @@ fn attribute(name: &str, value: &[u8]) -> String {
     format!(" {name}={value}")
 }
 
-fn capability_of(path: &Path) -> String {
-    let mut buffer = [0; 64];
-    let length = rustix::fs::lgetxattr(path, capability::XATTR, &mut buffer[..]);
-    length.map_or(String::new(), |length| attribute(capability::XATTR, &buffer[..length]))
+fn attributes_of(path: &Path) -> String {
+    let mut buffer = [0; 256];
+    let mut shown = |name: &str| {
+        let length = rustix::fs::lgetxattr(path, name, &mut buffer[..]);
+        length.map_or(String::new(), |length| attribute(name, &buffer[..length]))
+    };
+    [capability::XATTR, acl::ACCESS, acl::DEFAULT].map(&mut shown).concat()
 }
 
 /// Names that are one file, by the first of them.

@@ -5,6 +5,7 @@
 //! Only root can let dnf install.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -64,6 +65,14 @@ fn install(repository: &Path, scratch: &Path) -> bool {
     fs::create_dir(scratch.join("repos")).unwrap();
     fs::write(scratch.join("repos/demo.repo"), text).unwrap();
     let option = |name: &str, value: &Path| format!("--setopt={name}={}", value.display());
+    // systemd-tmpfiles reaches files through it.
+    let proc = scratch.join("root/proc");
+    fs::create_dir_all(&proc).unwrap();
+    fs::set_permissions(&proc, fs::Permissions::from_mode(0o555)).unwrap();
+    let mount = Command::new("mount").args(["-t", "proc", "proc"]).arg(&proc).status();
+    if !mount.is_ok_and(|status| status.success()) {
+        return false;
+    }
     let out = Command::new("dnf")
         .arg("-y")
         .arg(format!("--installroot={}", scratch.join("root").display()))
@@ -73,6 +82,7 @@ fn install(repository: &Path, scratch: &Path) -> bool {
         .args(["install", "*"])
         .env("SOURCE_DATE_EPOCH", TIME.to_string())
         .output();
+    assert!(Command::new("umount").arg(&proc).status().unwrap().success());
     let log = out.as_ref().map(|out| String::from_utf8_lossy(&out.stderr).into_owned());
     println!("dnf: {log:?}");
     out.is_ok_and(|out| out.status.success())

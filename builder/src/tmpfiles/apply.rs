@@ -2,6 +2,7 @@
 
 use super::line::{Item, Kind, fits};
 use super::{MAX_FILE_BYTES, TmpfilesError, copy, in_the_way, pattern};
+use crate::acl;
 use crate::compose::CAPABILITY;
 use crate::tree::{Content, Inode, InodeId, Metadata, Node, Tree, TreePath};
 
@@ -22,6 +23,7 @@ pub(super) fn apply(tree: &mut Tree, item: &Item) -> Result<Applied, TmpfilesErr
         | Kind::Write
         | Kind::Permissions
         | Kind::PermissionsBelow
+        | Kind::Lists
         | Kind::Attributes => {
             for path in pattern::find(tree, &item.path)? {
                 safe(tree, &path)?;
@@ -45,6 +47,10 @@ fn make(tree: &mut Tree, item: &Item) -> Result<Applied, TmpfilesError> {
     }
     tree.make_directories(&parent)?;
     safe(tree, parent.as_str())?;
+    let above = tree.resolve(parent.as_str()).map(|id| &tree.inode(id).meta);
+    if above.is_some_and(|meta| meta.xattrs.contains_key(acl::DEFAULT)) {
+        return Err(in_the_way(parent.as_str(), "what is made there gets an access list"));
+    }
     if item.kind == Kind::Copy {
         return copy::copy(tree, item, &path);
     }
@@ -139,6 +145,7 @@ fn adjust(tree: &mut Tree, item: &Item, path: &str) -> Result<(), TmpfilesError>
             permit(tree, item, place.as_str(), false);
         }
         Kind::PermissionsBelow => below(tree, item, path),
+        Kind::Lists => lists(tree, item, path)?,
         _ => permit(tree, item, path, false),
     }
     Ok(())
@@ -165,6 +172,27 @@ fn below(tree: &mut Tree, item: &Item, path: &str) {
     names.iter().for_each(|name| below(tree, item, name));
 }
 
+/// Gives access lists to the thing at `path`, and for `A` to what is below.
+fn lists(tree: &mut Tree, item: &Item, path: &str) -> Result<(), TmpfilesError> {
+    let Some(id) = tree.locate(path) else {
+        return Ok(());
+    };
+    let inode = tree.inode_mut(id);
+    let is_directory = inode.node.is_directory();
+    // A link has no lists of its own.
+    if matches!(inode.node, Node::Symlink(_)) {
+        return Ok(());
+    }
+    let done = acl::set(&mut inode.meta, &item.lists, item.force, is_directory);
+    done.ok_or_else(|| in_the_way(path, "its access list is malformed"))?;
+    if item.letter != 'A' || !is_directory {
+        return Ok(());
+    }
+    let names: Vec<String> =
+        tree.children(path).map(|(name, _)| format!("{path}/{name}")).collect();
+    names.iter().try_for_each(|name| lists(tree, item, name))
+}
+
 /// Gives the thing at `path`, which may be a link itself, owner and mode.
 pub(super) fn permit(tree: &mut Tree, item: &Item, path: &str, new: bool) {
     let Some(id) = tree.locate(path) else {
@@ -185,8 +213,8 @@ pub(super) fn permit(tree: &mut Tree, item: &Item, path: &str, new: bool) {
     let moves = (uid, gid) != (inode.meta.uid, inode.meta.gid);
     let meta = &mut tree.inode_mut(id).meta;
     (meta.uid, meta.gid) = (uid, gid);
-    if !is_link {
-        meta.mode = mode;
+    if !is_link && mode != before {
+        acl::change_mode(meta, mode);
     }
     if moves && !is_directory {
         meta.xattrs.remove(CAPABILITY);

@@ -2,6 +2,7 @@
 //! it (`%b`, `%H`, `%v`) is not understood, unless nothing comes of the line.
 
 use super::{Call, FOREIGN, is_below};
+use crate::acl::Lists;
 use crate::tree::{Node, Tree, TreePath};
 use crate::users::Accounts;
 
@@ -26,7 +27,9 @@ pub(super) enum Kind {
     Permissions,
     /// `Z`
     PermissionsBelow,
-    /// `a`, `A`, `t`, `T`: what a file has besides.
+    /// `a`; as `A`, also below. With `+`, besides those there are.
+    Lists,
+    /// `t`, `T`: what a file has besides.
     Attributes,
     /// `b`, `c`: only where they are left alone anyway.
     Device,
@@ -52,6 +55,8 @@ pub(super) struct Item {
     pub only_new: [bool; 3],
     pub age: String,
     pub argument: Option<String>,
+    /// Of `a` and `A`.
+    pub lists: Lists,
 }
 
 /// What a line comes to.
@@ -102,6 +107,18 @@ pub(super) fn read(text: &str, call: &Call, accounts: &Accounts, tree: &Tree) ->
     if kind == Kind::Write && argument.is_none() {
         return None;
     }
+    let lists = match (kind, &argument) {
+        (Kind::Lists, Some(text)) => Lists::parse(text, |group, name| match group {
+            true => accounts.gid(name),
+            false => accounts.uid(name),
+        })?,
+        (Kind::Lists, None) => return None,
+        _ => Some(Lists::default()),
+    };
+    // systemd takes no notice of a list with a name that does not exist.
+    let Some(lists) = lists else {
+        return Some(Read::Nothing);
+    };
     let field = |at: usize| words.get(at).map(String::as_str).filter(|text| is_set(text));
     let (mode, masked, mode_once) = mode(field(2))?;
     let (user, user_once) = once(field(3));
@@ -127,6 +144,7 @@ pub(super) fn read(text: &str, call: &Call, accounts: &Accounts, tree: &Tree) ->
         only_new,
         age,
         argument,
+        lists,
     }))
 }
 
@@ -157,7 +175,8 @@ fn kind(letter: char) -> Option<Kind> {
         'p' => Kind::Fifo,
         'z' | 'm' => Kind::Permissions,
         'Z' => Kind::PermissionsBelow,
-        'a' | 'A' | 't' | 'T' => Kind::Attributes,
+        'a' | 'A' => Kind::Lists,
+        't' | 'T' => Kind::Attributes,
         'b' | 'c' => Kind::Device,
         'x' | 'X' | 'r' | 'R' | 'h' | 'H' => Kind::Nothing,
         _ => return None,
@@ -281,7 +300,7 @@ fn once(text: Option<&str>) -> (Option<&str>, bool) {
 
 impl Kind {
     fn takes_argument(self) -> bool {
-        matches!(self, Self::File | Self::Write | Self::Link | Self::Copy)
+        matches!(self, Self::File | Self::Write | Self::Link | Self::Copy | Self::Lists)
     }
 }
 

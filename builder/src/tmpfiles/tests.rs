@@ -10,7 +10,7 @@ use crate::tree::{Node, TreePath};
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nman:x:6:12:man:/:/bin/false\n\
                       app:x:990:990:app:/:/bin/false\n";
-const GROUP: &str = "root:x:0:\nman:x:12:\nutmp:x:43:\njournal:x:991:\napp:x:990:\n";
+const GROUP: &str = "root:x:0:\nadm:x:4:\nman:x:12:\nutmp:x:43:\njournal:x:991:\napp:x:990:\n";
 const VARIOUS: &str = "# various\n\
     d /var/cache/man 0755 man man 1w\n\
     d /var/lib/app 0750 app app -\n\
@@ -152,11 +152,40 @@ fn what_systemd_ships_is_made_as_by_systemd() {
         let bytes = fs::read(&path).unwrap();
         tree.write(&TreePath::new(path.to_str().unwrap()).unwrap(), 0o644, bytes).unwrap();
     }
-    // `a+` there would need access lists.
-    tree.remove(&TreePath::new("/var/log/journal").unwrap());
     let Some((ours, theirs, differences)) = both(tree, &["--create"]) else { return };
     assert!(differences.is_empty(), "{differences:#?}");
     assert_eq!(ours, theirs);
+}
+
+/// `--root` or not, the tool looks names up outside: so they are the same there.
+#[test]
+fn access_lists_are_systemds() {
+    let lines = "d /var/a 2750 root man -
+        a /var/a - - - - d:group::r-x,d:group:adm:r-x,group::r-x,group:adm:rwx
+        d /var/b 0700
+        a+ /var/b - - - - u:man:r,g:adm:rw-,m::r
+        a+ /var/b - - - - d:u:man:rwx
+        d /var/c 0751
+        a+ /var/c - - - - group:adm:---,user:6:rx,other::-
+        z /var/c 0711
+        A+ /etc/recursive - - - - default:group:adm:r,g:adm:x
+        a+ /etc/there - - - - g::w
+        a /etc/over - - - - g:nosuchgroup:r
+        a+ /etc/wrong-link - - - - g:adm:r
+        A /etc/over-too - - - - u::rwx,g::r,o::-,d:g:adm:r
+";
+    let mut tree = etc();
+    for path in ["/usr/lib/tmpfiles.d/a-various.conf", "/usr/lib/tmpfiles.d/b-late.conf"] {
+        tree.remove(&TreePath::new(path).unwrap());
+    }
+    let path = TreePath::new("/usr/lib/tmpfiles.d/lists.conf").unwrap();
+    tree.write(&path, 0o644, lines.into()).unwrap();
+    let Some((ours, theirs, differences)) = both(tree.clone(), &["--create"]) else { return };
+    assert!(differences.is_empty(), "{differences:#?}");
+    assert_eq!(ours, theirs);
+    Call::parse(&["--create"]).unwrap().run(&mut tree).unwrap();
+    let lists = |path: &str| tree.get(path).unwrap().meta.xattrs.len();
+    assert_eq!(["/var/a", "/var/b", "/var/c", "/etc/recursive/a"].map(lists), [2, 2, 1, 2]);
 }
 
 #[test]
@@ -178,7 +207,9 @@ fn what_depends_on_the_machine_is_left_to_it() {
         "d? /var",
         "f /a\\x20b",
         "d /var 0999",
-        "a /etc/passwd - - - - g:man:r",
+        "a /etc/passwd - - - - g:man:X",
+        "a /etc/passwd",
+        "t /etc/passwd - - - - user.a=b",
         "f /var/link/x",
         "f /etc",
         "z /e{t,x}c 0755",

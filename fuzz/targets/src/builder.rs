@@ -72,6 +72,16 @@ fn keyring(bytes: &[u8]) -> Result<Keyring, signature::SignatureError> {
     Keyring::new(&[KeyFile { path, bytes: bytes.to_vec(), fingerprint: None }])
 }
 
+/// A file with certificates, in any of the forms of Fedora's trust store.
+pub fn ca_source(bytes: &[u8]) {
+    slipway::ca_trust::fuzzing::source(bytes);
+}
+
+/// A certificate in p11-kit's form, and one in OpenSSL's trusted form.
+pub fn ca_source_seeds() -> Vec<Vec<u8>> {
+    vec![include_bytes!("ca.p11-kit").to_vec(), include_bytes!("ca-trusted.pem").to_vec()]
+}
+
 pub fn recipe(bytes: &[u8]) {
     let _ = recipes::fuzzing::recipe(&String::from_utf8_lossy(bytes));
 }

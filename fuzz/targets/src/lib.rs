@@ -53,6 +53,7 @@ pub const TARGETS: &[Target] = &[
     target("lua", builder::lua, builder::lua_seeds),
     target("library", builder::library, builder::library_seeds),
     target("kernel-module", builder::kernel_module, builder::kernel_module_seeds),
+    target("ca-source", builder::ca_source, builder::ca_source_seeds),
     target("stub", builder::stub, builder::stub_seeds),
     target("gpt", disk::gpt, disk::gpt_seeds),
     target("state", disk::state, disk::state_seeds),

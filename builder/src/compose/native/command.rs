@@ -7,6 +7,7 @@ use super::files::FileCall;
 use super::systemd::UnitCall;
 use super::tools::ToolCall;
 use super::{World, test};
+use crate::ca_trust::Extract;
 
 /// A command that is understood.
 #[derive(Debug)]
@@ -23,6 +24,12 @@ pub(super) enum Known {
     Ldconfig,
     /// `update-ca-certificates`
     Certificates,
+    /// `update-ca-trust`
+    CaTrust,
+    /// `ca-legacy install`
+    CaLegacy,
+    /// `p11-kit extract` and `trust extract`
+    CaExtract(Extract),
     Depmod(String),
     Tool(ToolCall),
     Account(AccountCall),
@@ -62,6 +69,10 @@ impl Known {
             "[" | "test" => test::known(name, arguments)?,
             "ldconfig" if words.is_empty() => Self::Ldconfig,
             "update-ca-certificates" if words.is_empty() => Self::Certificates,
+            // The script takes no notice of what it is given.
+            "update-ca-trust" if matches!(words[..], [] | ["extract"]) => Self::CaTrust,
+            "ca-legacy" if words == ["install"] => Self::CaLegacy,
+            "p11-kit" | "trust" => Self::CaExtract(Extract::parse(&words)?),
             "depmod" => match words[..] {
                 ["-a", version] | [version] if !version.starts_with('-') => {
                     Self::Depmod(version.to_owned())
@@ -109,6 +120,9 @@ impl Known {
                 let done = crate::certificates::update(world.tree);
                 done.map(|()| 0).map_err(|error| NotUnderstood(error.to_string()))
             }
+            Self::CaTrust => done(crate::ca_trust::update(world.tree)),
+            Self::CaLegacy => done(crate::ca_trust::install_legacy(world.tree)),
+            Self::CaExtract(call) => done(call.run(world.tree)),
             Self::Depmod(version) => {
                 let done = super::super::depmod::run(world.tree, version);
                 done.map(|()| 0).map_err(|error| NotUnderstood(error.to_string()))
@@ -119,6 +133,10 @@ impl Known {
             Self::File(call) => call.run(world),
         }
     }
+}
+
+fn done<E: std::error::Error>(result: Result<(), E>) -> Result<i32, NotUnderstood> {
+    result.map(|()| 0).map_err(|error| super::tools::reason(&error))
 }
 
 /// What `echo` says, if every shell says the same.

@@ -6,6 +6,7 @@
 
 use super::super::shell::{NotUnderstood, Output};
 use super::World;
+use crate::acl;
 use crate::tree::{Content, Inode, InodeId, Metadata, Node, Tree, TreeError, TreePath};
 use crate::users::Accounts;
 
@@ -118,7 +119,8 @@ impl FileCall {
             }
             Self::Touch(paths) => each(paths, |path| touch(tree, path))?,
             Self::Mode { mode, paths } => each(paths, |path| {
-                Ok(tree.resolve(path).map(|id| tree.inode_mut(id).meta.mode = *mode).is_some())
+                let id = tree.resolve(path);
+                Ok(id.map(|id| acl::change_mode(&mut tree.inode_mut(id).meta, *mode)).is_some())
             })?,
             Self::Owner { user, group, paths } => {
                 let owner = owner(tree, user.as_deref(), group.as_deref())?;

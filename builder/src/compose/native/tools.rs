@@ -93,7 +93,7 @@ fn holds(bytes: &[u8], mark: &str) -> bool {
 }
 
 /// An error and what it comes of.
-fn reason(error: &dyn std::error::Error) -> NotUnderstood {
+pub(super) fn reason(error: &dyn std::error::Error) -> NotUnderstood {
     let (mut shown, mut source) = (error.to_string(), error.source());
     while let Some(cause) = source {
         shown = format!("{shown}: {cause}");
