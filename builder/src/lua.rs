@@ -9,8 +9,9 @@
 //!
 //! What is the same as in rpm is judged by rpm itself, in the tests.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use mlua::{
     Function, HookTriggers, IntoLuaMulti, Lua, LuaOptions, MultiValue, StdLib, Table, Value,
@@ -20,6 +21,7 @@ use mlua::{
 use crate::sandbox::Call;
 use crate::tree::Tree;
 use files::Files;
+use pattern::Budget;
 use state::{Host, State};
 
 mod accounts;
@@ -31,16 +33,22 @@ mod macros;
 mod mode;
 mod open_file;
 mod os;
+mod pattern;
 mod posix;
 mod rpm;
 mod state;
+mod strings;
 #[cfg(test)]
 mod tests;
 
-/// Instructions a script may take: a second or so.
+/// Instructions, and steps of matching patterns, that a script may take: a
+/// second or so.
 const MAX_INSTRUCTIONS: u64 = 200_000_000;
 /// How often they are counted.
 const COUNT_EVERY: u32 = 10_000;
+
+/// How long it may take beyond that: one instruction can copy 64 MiB.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// Memory that Lua may take, in bytes.
 const MAX_MEMORY: usize = 64 << 20;
@@ -134,8 +142,10 @@ fn execute(host: &Host, call: &Call<'_>) -> mlua::Result<()> {
         | StdLib::OS;
     let lua = Lua::new_with(libraries, LuaOptions::default())?;
     lua.set_memory_limit(MAX_MEMORY)?;
-    limit(&lua)?;
+    let budget = Rc::new(Budget::new(MAX_INSTRUCTIONS));
+    limit(&lua, budget.clone())?;
     globals(&lua, host)?;
+    strings::replace(&lua, &lua.globals().get("string")?, &budget)?;
     let words = call.program.iter().chain(call.arguments).cloned();
     let arguments = lua.create_sequence_from(words)?;
     for position in 0..call.arguments.len() {
@@ -159,12 +169,12 @@ fn execute(host: &Host, call: &Call<'_>) -> mlua::Result<()> {
 
 /// Ends a script that takes too long. After that every instruction ends it, so
 /// that it cannot go on by catching the error.
-fn limit(lua: &Lua) -> mlua::Result<()> {
-    let taken = Cell::new(0_u64);
+fn limit(lua: &Lua, budget: Rc<Budget>) -> mlua::Result<()> {
+    let begun = Instant::now();
     let triggers = HookTriggers::new().every_nth_instruction(COUNT_EVERY);
     lua.set_global_hook(triggers, move |lua, _| {
-        taken.set(taken.get() + u64::from(COUNT_EVERY));
-        if taken.get() < MAX_INSTRUCTIONS {
+        let left = budget.take(u64::from(COUNT_EVERY));
+        if left && begun.elapsed() < TIME_LIMIT {
             return Ok(VmState::Continue);
         }
         let end = |_: &Lua, _: &mlua::debug::Debug| Err(too_long());
