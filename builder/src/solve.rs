@@ -11,6 +11,7 @@
 mod clauses;
 mod decide;
 mod explain;
+mod offers;
 mod policy;
 mod pool;
 pub(crate) mod rich;
@@ -18,6 +19,7 @@ mod rules;
 mod search;
 #[cfg(test)]
 mod tests;
+mod weak;
 mod wishes;
 
 use std::collections::HashSet;

@@ -28,14 +28,22 @@ pub(super) fn clauses(
         Need::And(needs) => joined(pool, needs, holds, holds)?,
         Need::Or(needs) => joined(pool, needs, holds, !holds)?,
         Need::If { then, when, otherwise } => {
-            // (then or not when) and (otherwise or when); for the opposite,
-            // the two branches are turned.
+            // (then or not when) and (otherwise or when). The opposite is
+            // spelled out as the two ways to break it: that also says, in one
+            // clause, that then and otherwise cannot both be there.
             let first = [(then.as_ref(), holds), (when.as_ref(), false)];
-            let second = otherwise.as_ref().map(|other| [(other.as_ref(), holds), (when, true)]);
-            match second {
-                Some(second) => all(vec![either(pool, &first)?, either(pool, &second)?]),
+            match otherwise {
                 None if holds => either(pool, &first)?,
                 None => all(vec![clauses(pool, then, false)?, clauses(pool, when, true)?]),
+                Some(other) if holds => {
+                    all(vec![either(pool, &first)?, either(pool, &[(other, true), (when, true)])?])
+                }
+                Some(other) => {
+                    let first = all(vec![clauses(pool, then, false)?, clauses(pool, when, true)?]);
+                    let second =
+                        all(vec![clauses(pool, other, false)?, clauses(pool, when, false)?]);
+                    distributed(first, second)
+                }
             }
         }
         Need::Unless { then, when, otherwise } => {

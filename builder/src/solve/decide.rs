@@ -42,15 +42,20 @@ impl Decider<'_, '_> {
     pub fn run(&mut self) -> Result<(), Failure> {
         self.search.start()?;
         let mut level = 1;
-        let mut asked = 0;
+        // Above which level the recipe's own wishes are known to be decided.
+        let mut asked = level + 1;
         loop {
-            if level < asked || asked == 0 {
+            if level < asked {
+                let before = level;
                 level = self.asked(level)?;
-                asked = level + 1;
+                if level < before {
+                    continue;
+                }
+                asked = level;
             }
-            level = self.required(level, asked)?;
-            if level < asked - 1 {
-                asked = level + 1;
+            let before = level;
+            level = self.required(level)?;
+            if level < before {
                 continue;
             }
             if self.weak
@@ -84,14 +89,19 @@ impl Decider<'_, '_> {
         (!open.is_empty()).then_some(open)
     }
 
-    fn filter(&mut self, packages: &mut Vec<Literal>, purpose: Purpose) -> Result<(), SolveError> {
+    pub(super) fn filter(
+        &mut self,
+        packages: &mut Vec<Literal>,
+        purpose: Purpose,
+    ) -> Result<(), SolveError> {
         self.policy.filter(packages, &self.search, &mut self.wishes, purpose)
     }
 
-    /// What the recipe asks for.
-    fn asked(&mut self, mut level: i32) -> Result<i32, Failure> {
+    /// What the recipe asks for; less than `level` where that had to give way.
+    fn asked(&mut self, level: i32) -> Result<i32, Failure> {
         let first = self.search.rules.of_packages;
-        let mut rule = first;
+        let begun = level;
+        let (mut level, mut rule) = (level, first);
         while rule < self.search.rules.len() {
             if !matches!(self.search.rules.rule(rule).why, Why::Asked(_)) {
                 break;
@@ -104,6 +114,7 @@ impl Decider<'_, '_> {
             level = self.choose(open, level)?;
             match level {
                 same if same == before => {}
+                back if back < begun => return Ok(level),
                 back if back < before => rule = first,
                 _ => rule += 1,
             }
@@ -112,18 +123,23 @@ impl Decider<'_, '_> {
     }
 
     /// Chooses one of `packages` and remembers the others.
-    fn choose(&mut self, mut packages: Vec<Literal>, level: i32) -> Result<i32, Failure> {
+    pub(super) fn choose(
+        &mut self,
+        mut packages: Vec<Literal>,
+        level: i32,
+    ) -> Result<i32, Failure> {
         self.filter(&mut packages, Purpose::Choose)?;
-        let best = packages.remove(0);
-        if !packages.is_empty() {
-            self.search.branches.push(Branch { level, others: packages });
-        }
+        let best = packages[0];
+        self.search.branch(level, packages);
         Ok(self.search.decide(best, level)?)
     }
 
     /// What packages require: first where the policy leaves no choice, then,
-    /// from the first choice on, one after the other.
-    fn required(&mut self, mut level: i32, asked: i32) -> Result<i32, Failure> {
+    /// from the first choice on, one after the other. Ends with less than
+    /// `level` where something decided before had to give way.
+    fn required(&mut self, level: i32) -> Result<i32, Failure> {
+        let begun = level;
+        let mut level = level;
         let mut at = 0;
         let mut unchanged = 0;
         // The first rule that was put off, once there is one.
@@ -155,97 +171,56 @@ impl Decider<'_, '_> {
                 }
             }
             level = self.choose(open, level)?;
-            if level < asked - 1 {
+            if level < begun {
                 return Ok(level);
             }
             unchanged = 0;
         }
     }
 
-    /// What chosen packages recommend, and what supplements them. Returns the
-    /// level if there was anything.
-    fn recommended(&mut self, level: i32) -> Result<Option<i32>, Failure> {
-        let pool = self.policy.pool;
-        let chosen: Vec<Literal> = self.search.chosen().collect();
-        let mut sorted = chosen.clone();
-        sorted.sort_unstable();
-        let mut all = Vec::new();
-        for package in sorted {
-            for id in &pool.package(package).relations.recommends {
-                let choices = self.wishes.choices(pool, &self.search, *id)?;
-                all.extend(choices.into_iter().flatten());
-            }
-        }
-        let mut supplements = Vec::new();
-        for (id, package) in pool.repositories.packages() {
-            let literal = super::pool::literal(id);
-            if !package.relations.supplements.is_empty()
-                && pool.counts(id)
-                && self.search.decision(literal) == 0
-                && self.wishes.is_supplement(pool, &self.search, literal)?
-            {
-                supplements.push(literal);
-            }
-        }
-        all.extend(&supplements);
-        if all.is_empty() {
+    /// Where a package was chosen among several and another of them came in
+    /// later anyway, or would have been recommended by now: goes back and takes
+    /// that one. The earliest such choice counts.
+    fn second_look(&mut self) -> Result<Option<i32>, Failure> {
+        if self.search.branches.is_empty() {
             return Ok(None);
         }
-        all.sort_unstable();
-        all.dedup();
-        self.filter(&mut all, Purpose::Recommended)?;
-        self.install_wishes(level, &chosen, &supplements, &all).map(Some)
-    }
-
-    fn install_wishes(
-        &mut self,
-        mut level: i32,
-        chosen: &[Literal],
-        supplements: &[Literal],
-        best: &[Literal],
-    ) -> Result<i32, Failure> {
-        let pool = self.policy.pool;
-        for package in supplements {
-            if self.search.decision(*package) == 0 && best.contains(package) {
-                let before = level;
-                level = self.search.decide(*package, level)?;
-                if level <= before {
-                    return Ok(level);
-                }
-            }
-        }
-        for package in chosen {
-            for id in &pool.package(*package).relations.recommends {
-                for mut open in self.wishes.choices(pool, &self.search, *id)? {
-                    open.retain(|package| best.contains(package));
-                    let Some(first) = open.first().copied() else { continue };
-                    if open.len() > 1 {
-                        self.search.branches.push(Branch { level, others: open.split_off(1) });
-                    }
-                    let before = level;
-                    level = self.search.decide(first, level)?;
-                    if level <= before {
-                        return Ok(level);
-                    }
-                }
-            }
-        }
-        Ok(level)
-    }
-
-    /// Where a package was chosen among several, and another of them came in
-    /// too, with it or later: goes back and takes that one.
-    fn second_look(&mut self) -> Result<Option<i32>, Failure> {
+        self.wishes.update(self.policy.pool, &self.search)?;
         let mut found = None;
-        for branch in self.search.branches.iter().rev() {
-            for other in &branch.others {
-                if self.search.decision(*other) > branch.level {
-                    found = Some((branch.level, *other));
-                }
+        for branch in 0..self.search.branches.len() {
+            if let Some(choice) = self.better_choice(branch)? {
+                found = Some((branch, choice));
+                break;
             }
         }
-        let Some((level, other)) = found else { return Ok(None) };
-        self.search.revert(level);
-        Ok(Some(self.search.decide(other, level)?))
+        let Some((branch, choice)) = found else { return Ok(None) };
+        Ok(Some(self.search.take_branch(branch, choice)?))
+    }
+
+    fn better_choice(&mut self, branch: usize) -> Result<Option<usize>, SolveError> {
+        let Branch { level, choices } = &self.search.branches[branch];
+        let is_there = |literal: &Literal| *literal > 0 && self.search.decision(*literal) > *level;
+        if let Some(other) = choices.iter().position(is_there) {
+            return Ok(Some(other));
+        }
+        let (pool, search) = (self.policy.pool, &self.search);
+        let mut wished = None;
+        for (at, other) in choices.iter().enumerate() {
+            if *other > 0 && self.wishes.is_wanted(pool, search, *other)? {
+                wished = Some(at);
+                break;
+            }
+        }
+        if wished.is_none() {
+            return Ok(None);
+        }
+        for tried in choices.iter().filter(|choice| **choice < 0) {
+            if search.decision(-tried) == level + 1
+                && !self.wishes.is_wanted(pool, search, -tried)?
+            {
+                return Ok(wished);
+            }
+        }
+        Ok(None)
     }
 }

@@ -2,13 +2,11 @@
 //! set (`policy_filter_unwanted()`).
 
 use std::cmp::Ordering;
-use std::sync::Arc;
 
-use super::SolveError;
 use super::pool::{Literal, Pool};
 use super::search::Search;
 use super::wishes::Wishes;
-use crate::evr::{Bound, Sense};
+use super::{SolveError, offers};
 use crate::repository::Preference;
 
 /// What a choice is for.
@@ -20,6 +18,8 @@ pub(super) enum Purpose {
     Look,
     /// All of them are recommended.
     Recommended,
+    /// All of them supplement something, and only the order is open.
+    Order,
 }
 
 /// Knows what is preferred.
@@ -39,6 +39,9 @@ impl Policy<'_, '_> {
         wishes: &mut Wishes,
         purpose: Purpose,
     ) -> Result<(), SolveError> {
+        if purpose == Purpose::Order {
+            return self.order(packages, search, wishes);
+        }
         let is_kept = |package: &Literal| self.kept[package.unsigned_abs() as usize];
         if purpose != Purpose::Recommended {
             keep_any(packages, |package| is_kept(&package));
@@ -56,15 +59,27 @@ impl Policy<'_, '_> {
         let mut wanted = wanted.into_iter();
         keep_any(packages, |_| wanted.next().unwrap_or(false));
         if purpose == Purpose::Choose && packages.len() > 1 {
-            self.last_the_old(packages);
-            self.last_the_older_offers(packages);
-            let mut suggested = Vec::with_capacity(packages.len());
-            for package in packages.iter() {
-                suggested.push((!wishes.is_suggested(self.pool, search, *package)?, *package));
-            }
-            suggested.sort_by_key(|(is_not, _)| *is_not);
-            *packages = suggested.into_iter().map(|(_, package)| package).collect();
+            self.order(packages, search, wishes)?;
         }
+        Ok(())
+    }
+
+    /// Puts what is better first, and drops nothing.
+    fn order(
+        &self,
+        packages: &mut Vec<Literal>,
+        search: &Search,
+        wishes: &mut Wishes,
+    ) -> Result<(), SolveError> {
+        packages.sort_by_cached_key(|package| self.is_old(*package));
+        offers::last_the_older(self.pool, packages);
+        wishes.update(self.pool, search)?;
+        let mut suggested = Vec::with_capacity(packages.len());
+        for package in packages.iter() {
+            suggested.push((!wishes.is_suggested(self.pool, search, *package)?, *package));
+        }
+        suggested.sort_by_key(|(is_not, _)| *is_not);
+        *packages = suggested.into_iter().map(|(_, package)| package).collect();
         Ok(())
     }
 
@@ -106,26 +121,41 @@ impl Policy<'_, '_> {
         key(a).cmp(&key(b))
     }
 
-    /// Two that obsolete each other both stay.
+    /// Drops what another one obsoletes, itself or by way of a third, unless
+    /// that goes round in a circle.
     fn not_obsoleted(&self, packages: &mut Vec<Literal>) {
-        let obsoletes = |by: Literal, other: Literal| {
-            let mut own = self.pool.package(by).relations.obsoletes.iter();
-            by != other
+        let edges: Vec<Vec<usize>> =
+            packages.iter().map(|package| self.obsoleted_among(*package, packages)).collect();
+        if edges.iter().all(Vec::is_empty) {
+            return;
+        }
+        let reached: Vec<Vec<bool>> = (0..packages.len()).map(|from| reach(&edges, from)).collect();
+        let is_best = |at: usize| (0..packages.len()).all(|by| !reached[by][at] || reached[at][by]);
+        *packages = packages
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| is_best(*at))
+            .map(|(_, one)| *one)
+            .collect();
+    }
+
+    /// The positions of those that `by` obsoletes.
+    fn obsoleted_among(&self, by: Literal, packages: &[Literal]) -> Vec<usize> {
+        let own = &self.pool.package(by).relations.obsoletes;
+        if own.is_empty() {
+            return Vec::new();
+        }
+        let is_obsoleted = |other: Literal| {
+            self.pool.nevra(other).name != self.pool.nevra(by).name
                 && own
+                    .iter()
                     .any(|id| self.pool.is_obsoleted(other, self.pool.repositories.dependency(*id)))
         };
-        let all = packages.clone();
-        packages.retain(|package| {
-            !all.iter().any(|by| obsoletes(*by, *package) && !obsoletes(*package, *by))
-        });
+        (0..packages.len()).filter(|at| is_obsoleted(packages[*at])).collect()
     }
 
-    /// To the end with packages of which there is a newer version, or one in a
-    /// better repository, that was no candidate.
-    fn last_the_old(&self, packages: &mut [Literal]) {
-        packages.sort_by_cached_key(|package| self.is_old(*package));
-    }
-
+    /// Whether there is a newer version of it, or one in a better repository,
+    /// that was perhaps no candidate.
     fn is_old(&self, package: Literal) -> bool {
         let nevra = self.pool.nevra(package);
         let priority = self.preference(package).priority;
@@ -137,31 +167,20 @@ impl Policy<'_, '_> {
                 && (better < priority || (better == priority && found.evr > nevra.evr))
         })
     }
+}
 
-    /// To the end with packages that provide something in an older version
-    /// than another candidate does.
-    fn last_the_older_offers(&self, packages: &mut [Literal]) {
-        let all = packages.to_vec();
-        packages.sort_by_cached_key(|package| {
-            all.iter().any(|other| self.offers_more(*other, *package))
-        });
+/// Where one comes from `from`, step by step.
+fn reach(edges: &[Vec<usize>], from: usize) -> Vec<bool> {
+    let mut reached = vec![false; edges.len()];
+    let mut open = vec![from];
+    while let Some(at) = open.pop() {
+        for next in &edges[at] {
+            if !std::mem::replace(&mut reached[*next], true) {
+                open.push(*next);
+            }
+        }
     }
-
-    fn offers_more(&self, one: Literal, other: Literal) -> bool {
-        let mut offers = self.offers(one);
-        offers.any(|(name, newer)| {
-            self.offers(other).any(|(same, older)| same == name && newer.compare(older).is_gt())
-        })
-    }
-
-    /// What a package provides in exactly one version.
-    fn offers(&self, package: Literal) -> impl Iterator<Item = (&Arc<str>, &Bound)> {
-        let provides = self.pool.package(package).relations.provides.iter();
-        provides.map(|id| self.pool.repositories.dependency(*id)).filter_map(|dependency| {
-            let bound = dependency.bound.as_ref()?;
-            (bound.sense == Sense::Equal).then_some((&dependency.name, bound))
-        })
-    }
+    reached
 }
 
 /// Keeps those for which `is_good` holds, if there are any.

@@ -184,12 +184,10 @@ impl<'p, 'r> Collector<'p, 'r> {
         }
         let why = if clause.is_empty() { Why::Unmet(id) } else { Why::Requires(id) };
         if clause.iter().any(|literal| *literal < 0) {
-            // Of a rich dependency: it may name the package itself.
-            let whole = [&[-by], clause].concat();
-            if let Some(tidy) = tidied(whole) {
-                let rest = tidy.into_iter().filter(|literal| *literal != -by);
-                let clause: Vec<_> = std::iter::once(-by).chain(rest).collect();
-                self.rules.push(&clause, why, by);
+            // Of a rich dependency: it may name the package itself. Its place
+            // among the rules follows from its least literal, whose ever it is.
+            if let Some(whole) = tidied([&[-by], clause].concat()) {
+                self.rules.push(&whole, why, by);
             }
         } else {
             let clause: Vec<_> = std::iter::once(-by).chain(clause.iter().copied()).collect();
@@ -234,24 +232,28 @@ impl<'p, 'r> Collector<'p, 'r> {
                 self.rules.push(&[-by], Why::Nonsense(*id), by);
                 continue;
             };
-            for mut clause in found {
-                clause.retain(|literal| *literal != -by);
-                // A package may conflict with what it provides itself.
-                if clause.is_empty() || clause.contains(&by) {
-                    continue;
-                }
-                if let &[other] = clause.as_slice()
-                    && other < 0
-                {
-                    self.exclude(by, -other, Why::Conflicts(*id));
-                    continue;
-                }
-                self.enqueue(clause.iter().copied());
-                clause.insert(0, -by);
-                self.rules.push(&clause, Why::Conflicts(*id), by);
+            for clause in found {
+                self.conflicts_unless(by, clause, *id);
             }
         }
         Ok(())
+    }
+
+    /// With `by`, `clause` must hold, or there is a conflict.
+    fn conflicts_unless(&mut self, by: Literal, clause: Vec<Literal>, id: DependencyId) {
+        if clause == [-by] {
+            // A package may conflict with what it provides itself.
+            return;
+        }
+        if let &[other] = clause.as_slice()
+            && other < 0
+        {
+            return self.exclude(by, -other, Why::Conflicts(id));
+        }
+        self.enqueue(clause.iter().copied());
+        if let Some(whole) = tidied([&[-by], clause.as_slice()].concat()) {
+            self.rules.push(&whole, Why::Conflicts(id), by);
+        }
     }
 
     /// What `by` obsoletes, and other versions of it.
@@ -301,7 +303,7 @@ impl<'p, 'r> Collector<'p, 'r> {
 }
 
 /// Whether several versions of the package may be there.
-fn is_install_only(pool: &Pool<'_>, package: Literal) -> bool {
+pub(super) fn is_install_only(pool: &Pool<'_>, package: Literal) -> bool {
     let relations = &pool.package(package).relations;
     let mut provided = relations.provides.iter().map(|id| &pool.repositories.dependency(*id).name);
     provided.any(|name| INSTALL_ONLY.contains(&&**name))

@@ -30,8 +30,8 @@ enum Link {
 pub(super) struct Branch {
     /// The level before the choice.
     pub level: i32,
-    /// What else was possible.
-    pub others: Vec<Literal>,
+    /// What was possible; negative what was tried.
+    pub choices: Vec<Literal>,
 }
 
 /// No choice is possible: the rules that contradict each other.
@@ -264,8 +264,15 @@ impl Search {
         rule
     }
 
-    /// Takes back all decisions above `level`.
+    /// Takes back all decisions above `level`, and forgets the branches there.
     pub fn revert(&mut self, level: i32) {
+        self.take_back(level);
+        while self.branches.last().is_some_and(|branch| branch.level >= level) {
+            self.branches.pop();
+        }
+    }
+
+    fn take_back(&mut self, level: i32) {
         while let Some(&(literal, _)) = self.trail.last() {
             if self.decision(literal).abs() <= level {
                 break;
@@ -274,9 +281,26 @@ impl Search {
             self.trail.pop();
         }
         self.next = self.next.min(self.trail.len());
-        while self.branches.last().is_some_and(|branch| branch.level >= level) {
-            self.branches.pop();
+    }
+
+    /// Remembers that `choices`, the first of which is tried now, were open
+    /// at `level`.
+    pub fn branch(&mut self, level: i32, mut choices: Vec<Literal>) {
+        if let [tried, _, ..] = choices.as_mut_slice() {
+            *tried = -*tried;
+            self.branches.push(Branch { level, choices });
         }
+    }
+
+    /// Goes back to a branch and takes another of its choices.
+    pub fn take_branch(&mut self, branch: usize, choice: usize) -> Result<i32, Contradiction> {
+        self.branches.truncate(branch + 1);
+        let Branch { level, choices } = &mut self.branches[branch];
+        let (level, literal) = (*level, choices[choice]);
+        choices[choice] = -literal;
+        // This branch stays: the choices that are left may yet be better.
+        self.take_back(level);
+        self.decide(literal, level)
     }
 
     /// The original rules behind a contradiction at level 1.

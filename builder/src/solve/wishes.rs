@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::SolveError;
-use super::clauses::clauses;
+use super::clauses::{Clauses, clauses};
 use super::pool::{Literal, Pool};
 use super::rich::Need;
 use super::search::Search;
@@ -13,41 +13,83 @@ use crate::repository::DependencyId;
 
 /// What the packages chosen so far wish for.
 pub(super) struct Wishes {
-    recommended: Vec<bool>,
-    suggested: Vec<bool>,
+    recommended: Marks,
+    suggested: Marks,
     /// What was chosen when that was found out.
     seen: Vec<Literal>,
     rich: HashMap<DependencyId, Option<Rc<Need>>>,
 }
 
+/// The packages that could grant wishes of one kind.
+struct Marks {
+    /// By package.
+    is_wanted: Vec<bool>,
+    /// Wishes that may want more when more is chosen.
+    conditional: Vec<DependencyId>,
+}
+
+impl Marks {
+    fn new(packages: usize) -> Self {
+        Self { is_wanted: vec![false; packages + 1], conditional: Vec::new() }
+    }
+
+    fn clear(&mut self) {
+        self.is_wanted.fill(false);
+        self.conditional.clear();
+    }
+
+    fn mark(&mut self, packages: &[Literal]) {
+        for package in packages {
+            self.is_wanted[package.unsigned_abs() as usize] = true;
+        }
+    }
+}
+
 impl Wishes {
     pub fn new(packages: usize) -> Self {
-        let none = vec![false; packages + 1];
-        Self { recommended: none.clone(), suggested: none, seen: Vec::new(), rich: HashMap::new() }
+        let (recommended, suggested) = (Marks::new(packages), Marks::new(packages));
+        Self { recommended, suggested, seen: Vec::new(), rich: HashMap::new() }
     }
 
     /// Takes in what was chosen since.
     pub fn update(&mut self, pool: &Pool<'_>, search: &Search) -> Result<(), SolveError> {
         let chosen: Vec<Literal> = search.chosen().collect();
+        if chosen == self.seen {
+            return Ok(());
+        }
         if !chosen.starts_with(&self.seen) {
-            self.recommended.fill(false);
-            self.suggested.fill(false);
+            self.recommended.clear();
+            self.suggested.clear();
             self.seen.clear();
         }
         for package in &chosen[self.seen.len()..] {
             let relations = &pool.package(*package).relations;
-            for id in &relations.recommends {
-                for one in self.candidates(pool, *id)? {
-                    self.recommended[one.unsigned_abs() as usize] = true;
-                }
-            }
-            for id in &relations.suggests {
-                for one in self.candidates(pool, *id)? {
-                    self.suggested[one.unsigned_abs() as usize] = true;
-                }
-            }
+            Self::collect(&mut self.recommended, pool, &relations.recommends)?;
+            Self::collect(&mut self.suggested, pool, &relations.suggests)?;
         }
         self.seen = chosen;
+        for id in self.recommended.conditional.clone() {
+            let wanted = self.conditional(pool, search, id)?;
+            self.recommended.mark(&wanted);
+        }
+        for id in self.suggested.conditional.clone() {
+            let wanted = self.conditional(pool, search, id)?;
+            self.suggested.mark(&wanted);
+        }
+        Ok(())
+    }
+
+    fn collect(
+        marks: &mut Marks,
+        pool: &Pool<'_>,
+        wishes: &[DependencyId],
+    ) -> Result<(), SolveError> {
+        for id in wishes {
+            match pool.repositories.dependency(*id).name.starts_with('(') {
+                true => marks.conditional.push(*id),
+                false => marks.mark(&pool.providers(*id)?),
+            }
+        }
         Ok(())
     }
 
@@ -56,45 +98,52 @@ impl Wishes {
         self.rich.entry(id).or_insert_with(|| Need::parse(dependency).ok().map(Rc::new)).clone()
     }
 
-    /// The packages that could grant a wish.
-    fn candidates(
-        &mut self,
-        pool: &Pool<'_>,
-        id: DependencyId,
-    ) -> Result<Vec<Literal>, SolveError> {
-        if !pool.repositories.dependency(id).name.starts_with('(') {
-            return Ok(pool.providers(id)?.to_vec());
-        }
-        let Some(need) = self.need(pool, id) else { return Ok(Vec::new()) };
-        let found = clauses(pool, &need, true)?.unwrap_or_default();
-        Ok(found.into_iter().flatten().filter(|package| *package > 0).collect())
+    fn rich_clauses(&mut self, pool: &Pool<'_>, id: DependencyId) -> Result<Clauses, SolveError> {
+        let Some(need) = self.need(pool, id) else { return Ok(Clauses::new()) };
+        Ok(clauses(pool, &need, true)?.unwrap_or_default())
     }
 
-    /// The open choices that a recommendation of a chosen package leaves.
-    pub fn choices(
+    /// The packages that a rich wish is for, now that its conditions hold.
+    fn conditional(
         &mut self,
         pool: &Pool<'_>,
         search: &Search,
         id: DependencyId,
-    ) -> Result<Vec<Vec<Literal>>, SolveError> {
-        let wanted = if pool.repositories.dependency(id).name.starts_with('(') {
-            let Some(need) = self.need(pool, id) else { return Ok(Vec::new()) };
-            clauses(pool, &need, true)?.unwrap_or_default()
-        } else {
-            vec![pool.providers(id)?.to_vec()]
+    ) -> Result<Vec<Literal>, SolveError> {
+        let mut wanted = Vec::new();
+        for clause in self.rich_clauses(pool, id)? {
+            if conditions_hold(&clause, search) {
+                wanted.extend(clause.into_iter().filter(|literal| *literal > 0));
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// The packages that could still grant a recommendation of a chosen one,
+    /// each once; none if it is granted.
+    pub fn open(
+        &mut self,
+        pool: &Pool<'_>,
+        search: &Search,
+        id: DependencyId,
+    ) -> Result<Vec<Literal>, SolveError> {
+        let wanted = match pool.repositories.dependency(id).name.starts_with('(') {
+            true => self.rich_clauses(pool, id)?,
+            false => vec![pool.providers(id)?.to_vec()],
         };
-        let is_open = |clause: &Vec<Literal>| {
-            !clause.iter().any(|literal| match *literal > 0 {
-                true => search.is_true(*literal),
-                // What a condition asks for counts only when it is there.
-                false => !search.is_false(*literal),
-            })
-        };
-        let undecided = |clause: Vec<Literal>| -> Vec<Literal> {
-            let positive = clause.into_iter().filter(|literal| *literal > 0);
-            positive.filter(|package| search.decision(*package) == 0).collect()
-        };
-        Ok(wanted.into_iter().filter(is_open).map(undecided).collect())
+        let mut open = Vec::new();
+        for clause in wanted {
+            let is_granted = clause.iter().any(|one| *one > 0 && search.is_true(*one));
+            if is_granted || !conditions_hold(&clause, search) {
+                continue;
+            }
+            for package in clause.into_iter().filter(|literal| *literal > 0) {
+                if search.decision(package) == 0 && !open.contains(&package) {
+                    open.push(package);
+                }
+            }
+        }
+        Ok(open)
     }
 
     /// Whether a chosen package recommends it, or it supplements one.
@@ -104,7 +153,7 @@ impl Wishes {
         search: &Search,
         package: Literal,
     ) -> Result<bool, SolveError> {
-        Ok(self.recommended[package.unsigned_abs() as usize]
+        Ok(self.recommended.is_wanted[package.unsigned_abs() as usize]
             || self.is_supplement(pool, search, package)?)
     }
 
@@ -125,7 +174,7 @@ impl Wishes {
         search: &Search,
         package: Literal,
     ) -> Result<bool, SolveError> {
-        Ok(self.suggested[package.unsigned_abs() as usize]
+        Ok(self.suggested.is_wanted[package.unsigned_abs() as usize]
             || self.any_holds(pool, search, &pool.package(package).relations.enhances)?)
     }
 
@@ -151,6 +200,11 @@ impl Wishes {
         }
         Ok(false)
     }
+}
+
+/// Whether all that a clause is conditional on is there.
+fn conditions_hold(clause: &[Literal], search: &Search) -> bool {
+    clause.iter().all(|literal| *literal > 0 || search.is_false(*literal))
 }
 
 /// Whether what is chosen meets `need`.
