@@ -79,7 +79,7 @@ pub fn ca_source(bytes: &[u8]) {
 
 /// A certificate in p11-kit's form, and one in OpenSSL's trusted form.
 pub fn ca_source_seeds() -> Vec<Vec<u8>> {
-    vec![include_bytes!("ca.p11-kit").to_vec(), include_bytes!("ca-trusted.pem").to_vec()]
+    vec![include_bytes!("ca.p11-kit").to_vec(), include_bytes!("ca.trusted").to_vec()]
 }
 
 pub fn recipe(bytes: &[u8]) {
