@@ -312,6 +312,11 @@ impl Lock {
             let why = format!("schema {found} never was");
             return Err(LockError::Malformed { path: path.to_owned(), why });
         }
+        // They become the names of files.
+        if let Some(tool) = lock.tools.iter().find(|tool| !TOOLS.contains(&tool.name.as_str())) {
+            let why = format!("{:?} is no program of slipway's", tool.name);
+            return Err(LockError::Malformed { path: path.to_owned(), why });
+        }
         if let Some(package) = lock.all_packages().find(|one| one.size > MAX_PACKAGE_BYTES) {
             let (name, size) = (package.nevra(), package.size);
             let why = format!("{name} is said to have {size} bytes, which no package has");

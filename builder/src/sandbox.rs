@@ -17,8 +17,10 @@
 //! What does all this on the other side are processes of the same executable
 //! ([`child_main`]), so that nothing happens between fork and exec.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -26,6 +28,8 @@ use std::time::Duration;
 pub use changes::ChangeError;
 pub use ids::{Ids, Mapping};
 pub use message::{Failure, Status};
+
+pub(crate) use mounts::MOUNT_POINTS;
 
 use message::{Answer, Request, Run, receive, send};
 use mirror::Spool;
@@ -183,7 +187,9 @@ impl Sandbox {
         let folder = scratch.join("sandbox");
         let failed = |what, source| SandboxError::Io { what, folder: folder.clone(), source };
         let folder = std::path::absolute(&folder).map_err(|e| failed("find the folder", e))?;
-        fs::create_dir(&folder).map_err(|e| failed("make the folder", e))?;
+        // Programs in the mirror may be setuid, and are not for this machine.
+        let mut only_ours = fs::DirBuilder::new();
+        only_ours.mode(0o700).create(&folder).map_err(|e| failed("make the folder", e))?;
         fs::create_dir(folder.join(keeper::CONTENTS)).map_err(|e| failed("make the folder", e))?;
         let ids = match settings.single_id {
             true => Ids::single("sub-ids are not to be used".to_owned()),
@@ -354,13 +360,15 @@ impl Keeper {
 
 /// Removes a folder that a killed sandbox has left, with files in it that
 /// belong to the user's sub-ids: outside of a user namespace that user may not
-/// remove them. `program` is the slipway executable.
+/// remove them. `open` is the same folder, which may have another name by now;
+/// `program` is the slipway executable.
 ///
 /// # Errors
 /// If there is no user namespace to be had, or the folder stays.
-pub fn remove_left(folder: &Path, program: &Path) -> Result<(), SandboxError> {
+pub fn remove_left(folder: &Path, open: &File, program: &Path) -> Result<(), SandboxError> {
     let failed = |source| SandboxError::Io { what: "clear", folder: folder.to_owned(), source };
-    let mut keeper = Keeper::start(program, folder)?;
+    let itself = PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd()));
+    let mut keeper = Keeper::start(program, &itself)?;
     let first = receive::<Answer>(&mut keeper.answers).map_err(failed)?;
     if matches!(first, Some(Answer::Done)) {
         Ids::find().apply(keeper.child.id())?;

@@ -9,6 +9,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::fs::{Mode, OFlags};
+
 /// A file created in a folder while it is removed makes that fail; its maker
 /// gets no further than that, so a few attempts are enough.
 const ATTEMPTS: usize = 100;
@@ -128,13 +130,19 @@ impl Drop for Unfinished {
 /// Removes `path` if whoever made it is gone. Failing to is no reason not to
 /// work.
 pub fn remove_abandoned(path: &Path) {
-    if !File::open(path).is_ok_and(|file| file.try_lock().is_ok()) {
+    // Whoever else may write here could have left a link to anything.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(file) = rustix::fs::open(path, flags, Mode::empty()).map(File::from) else { return };
+    if file.try_lock().is_err() {
         return;
     }
     let denied = remove(path).is_err_and(|e| e.kind() == io::ErrorKind::PermissionDenied);
     // Files of install scripts may belong to the user's sub-ids.
-    if let (true, Ok(program)) = (denied, std::env::current_exe()) {
-        let _ = crate::sandbox::remove_left(path, &program);
+    let ours = file
+        .metadata()
+        .is_ok_and(|found| found.is_dir() && found.uid() == rustix::process::geteuid().as_raw());
+    if let (true, true, Ok(program)) = (denied, ours, std::env::current_exe()) {
+        let _ = crate::sandbox::remove_left(path, &file, &program);
     }
 }
 

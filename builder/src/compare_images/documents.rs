@@ -91,6 +91,10 @@ fn members(bytes: Vec<u8>) -> Option<BTreeMap<String, String>> {
         let mut entry = entry.ok()?;
         let name = entry.path().ok()?.display().to_string();
         let mut content = Vec::new();
+        // a sparse member may claim any size
+        if entry.size() > MAX_ARCHIVE_BYTES {
+            return None;
+        }
         entry.read_to_end(&mut content).ok()?;
         let mut what =
             format!("{:?} {:o}", entry.header().entry_type(), entry.header().mode().ok()?);

@@ -9,7 +9,8 @@
 use super::shell::{self, Command, NotUnderstood, Simple};
 use crate::package::Scriptlet;
 use crate::presets::PresetReport;
-use crate::tree::{Node, Tree};
+use crate::sandbox::MOUNT_POINTS;
+use crate::tree::{Node, Tree, TreePath};
 
 mod accounts;
 mod command;
@@ -217,9 +218,18 @@ impl World<'_> {
     }
 }
 
-/// Whether `path` leads to a file that can be run.
+/// Whether `path` leads to a file that can be run. What a package has put where
+/// the kernel's own file systems are mounted does not count: a sandbox shows
+/// those, and there `/proc/self/exe` is a program of the host.
 #[must_use]
 pub fn is_program(tree: &Tree, path: &str) -> bool {
+    let is_hidden = |real: TreePath| {
+        let first = real.as_str().trim_start_matches('/').split('/').next();
+        first.is_some_and(|first| MOUNT_POINTS.contains(&first))
+    };
+    if tree.canonical(path).is_some_and(is_hidden) {
+        return false;
+    }
     let inode = tree.resolve(path).map(|id| tree.inode(id));
     inode.is_some_and(|inode| matches!(inode.node, Node::File(_)) && inode.meta.mode & 0o111 != 0)
 }

@@ -52,6 +52,8 @@ enum Token {
 }
 
 const DEEPEST: usize = 16;
+/// Commands joined by `&&` and `||`, each within the next.
+const LONGEST_CHAIN: usize = 256;
 /// Keywords of the shell that are not followed, or not where a command begins.
 const UNSUPPORTED: [&str; 16] = [
     "for", "while", "until", "case", "function", "{", "}", "[[", "do", "select", "then", "elif",
@@ -267,7 +269,7 @@ impl Parser {
 
     fn and_or(&mut self) -> Result<Command, NotUnderstood> {
         let mut left = self.command()?;
-        loop {
+        for _ in 0..LONGEST_CHAIN {
             let join = match self.peek() {
                 Some(Token::And) => Command::And,
                 Some(Token::Or) => Command::Or,
@@ -279,6 +281,7 @@ impl Parser {
             }
             left = join(Box::new(left), Box::new(self.command()?));
         }
+        Err(NotUnderstood("too many commands joined by && and ||".to_owned()))
     }
 
     fn command(&mut self) -> Result<Command, NotUnderstood> {
@@ -433,5 +436,7 @@ mod tests {
         }
         let deep = "! ".repeat(1000);
         assert!(parse(&deep, &[]).is_err());
+        assert!(parse(&format!("{}:", ": && ".repeat(100)), &[]).is_ok());
+        assert!(parse(&format!("{}:", ": && ".repeat(100_000)), &[]).is_err());
     }
 }

@@ -99,13 +99,32 @@ pub struct Unaccepted {
     pub script: Scriptlet,
 }
 
+/// A line of a script as a person has to see it to judge it: what would move a
+/// terminal's cursor, hide text or turn its direction is spelled out.
+fn readable(line: &str) -> String {
+    let is_hidden = |c: char| match c {
+        '\t' => false,
+        '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' => true,
+        '\u{2060}'..='\u{206f}' | '\u{feff}' => true,
+        other => other.is_control(),
+    };
+    let mut out = String::with_capacity(line.len());
+    for c in line.chars() {
+        match is_hidden(c) {
+            true => out.extend(c.escape_unicode()),
+            false => out.push(c),
+        }
+    }
+    out
+}
+
 impl fmt::Display for Unaccepted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { package, script } = self;
         writeln!(f, "{} of {package}, {}", script.phase, script.digest())?;
-        write!(f, "    program: {}", script.program.join(" "))?;
-        for line in script.text.lines() {
-            write!(f, "\n    | {line}")?;
+        write!(f, "    program: {}", readable(&script.program.join(" ")))?;
+        for line in script.text.split('\n') {
+            write!(f, "\n    | {}", readable(line))?;
         }
         Ok(())
     }
@@ -207,6 +226,12 @@ mod tests {
             builder.post_install_script(post);
             builder.pre_install_script(rpm::Scriptlet::new("return 0").prog(vec!["<lua>"]));
         })
+    }
+
+    #[test]
+    fn what_would_hide_a_line_from_its_reader_is_spelled_out() {
+        let text = "evil; #\r\u{1b}[2K\t| fine\u{202e}\n";
+        assert_eq!(readable(text.trim_end()), "evil; #\\u{d}\\u{1b}[2K\t| fine\\u{202e}");
     }
 
     #[test]

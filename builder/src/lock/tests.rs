@@ -148,6 +148,17 @@ fn a_package_of_a_hundred_terabytes_is_refused() {
 }
 
 #[test]
+fn a_tool_cannot_name_a_place() {
+    let mut lock = Fixture::new().lock().expect("solvable");
+    for name in ["/etc/cron.d/x", "../x", "slipway-other"] {
+        let tool = LockedTool { name: name.to_owned(), size: 1, sha256: Digest::of(b"x") };
+        lock.tools = vec![tool];
+        let error = Lock::parse(&lock.to_string(), Path::new("lock.toml")).expect_err("a place");
+        assert!(error.to_string().contains(name), "{error}");
+    }
+}
+
+#[test]
 fn what_has_no_end_is_no_lock() {
     let error = Lock::load(Path::new("/dev/zero")).expect_err("endless");
     assert!(error.to_string().contains("longer than"), "{error}");

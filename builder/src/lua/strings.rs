@@ -182,7 +182,8 @@ fn gmatch(lua: &Lua, budget: &Rc<Budget>, call: &Call, _: &MultiValue) -> mlua::
     let (mut last, budget) = (None, budget.clone());
     let each = move |lua: &Lua, _: MultiValue| {
         let mut matcher = Matcher::new(&subject, &pattern, &budget);
-        for start in next..=subject.len() {
+        let first = next;
+        for start in first..=subject.len() {
             let end = matcher.at(start)?;
             if let Some(end) = end.filter(|_| end != last) {
                 (next, last) = (end, Some(end));
@@ -293,10 +294,7 @@ fn fill(
         bytes.next();
         let capture = match index {
             0 => matcher.whole(start, end),
-            number => matcher.capture(usize::from(number) - 1, start, end).map_err(|fault| {
-                // Lua says here where it was.
-                Error::runtime(format!("{} in replacement string", fault.0))
-            })?,
+            number => matcher.capture(usize::from(number) - 1, start, end)?,
         };
         match capture {
             Capture::Text(bytes) => out.extend_from_slice(bytes),

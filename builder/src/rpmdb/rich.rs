@@ -5,6 +5,8 @@
 
 /// Nobody nests more deeply; rpm itself has no limit.
 const MAX_DEPTH: usize = 64;
+/// Nor names so many packages.
+const MAX_NAMES: usize = 10_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Operator {
@@ -98,7 +100,7 @@ impl<'a> Parser<'a> {
                     names_before = self.names.len();
                     self.negated = !self.negated;
                 }
-                Operator::Else => self.turn_to_else(names_before),
+                Operator::Else => self.turn_to_else(names_before)?,
                 _ => {}
             }
             last = Some(operator);
@@ -113,14 +115,19 @@ impl<'a> Parser<'a> {
         Some(no_with || !plain.contains(&last))
     }
 
-    /// What the condition wanted absent, the alternative wants present.
-    fn turn_to_else(&mut self, condition: usize) {
+    /// What the condition wanted absent, the alternative wants present. Each one
+    /// within another doubles the names.
+    fn turn_to_else(&mut self, condition: usize) -> Option<()> {
+        if self.names.len() > MAX_NAMES {
+            return None;
+        }
         for at in condition..self.names.len() {
             let mut name = self.names[at].clone();
             name[0] ^= b' ' ^ b'!';
             self.names.push(name);
         }
         self.negated = !self.negated;
+        Some(())
     }
 
     /// A name, perhaps with a comparison.
@@ -223,5 +230,7 @@ mod tests {
             assert_eq!(listed(text), "", "{text}");
         }
         assert_eq!(listed(&"(".repeat(100_000)), "");
+        let doubling = format!("{}(a if b else c){}", "(a if ".repeat(40), " else c)".repeat(40));
+        assert_eq!(listed(&doubling), "");
     }
 }

@@ -9,8 +9,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, lchown, s
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, lgetxattr, llistxattr,
-    lremovexattr, lsetxattr, mknodat, utimensat,
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, XattrFlags,
+    lgetxattr, llistxattr, lremovexattr, lsetxattr, mknodat, openat, openat2, utimensat,
 };
 use rustix::io::Errno;
 
@@ -37,8 +37,14 @@ impl Disk {
         self.folder.join(path.trim_start_matches('/'))
     }
 
-    /// Performs one step.
+    /// Performs one step. A folder of the mirror that a script has replaced by a
+    /// link would lead anywhere on the host: every parent is looked up without
+    /// following any.
     pub fn perform(&mut self, operation: &Operation) -> Result<(), Failure> {
+        let failed = |path: &str, error| Failure::new(format!("make {path} in the mirror"), error);
+        for path in operation.paths() {
+            self.check_parent(path).map_err(|error| failed(path, error))?;
+        }
         let (path, done) = match operation {
             Operation::Remove(path) => (path, remove(&self.place(path))),
             Operation::Directory(path) => (path, self.directory(path)),
@@ -64,7 +70,23 @@ impl Disk {
                 (path, link.and_then(|link| set(&place, attributes, link)))
             }
         };
-        done.map_err(|error| Failure::new(format!("make {path} in the mirror"), error))
+        done.map_err(|error| failed(path, error))
+    }
+
+    /// Refuses a path whose parent is not a folder of the mirror itself. No
+    /// script runs meanwhile, so what holds here holds for the step.
+    fn check_parent(&self, path: &str) -> io::Result<()> {
+        let Some((parent, _)) = path.trim_matches('/').rsplit_once('/') else { return Ok(()) };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mirror = openat(CWD, &self.folder, flags, Mode::empty())?;
+        let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        match openat2(&mirror, parent, flags, Mode::empty(), within) {
+            Ok(_) => Ok(()),
+            Err(Errno::LOOP | Errno::NOTDIR | Errno::XDEV) => {
+                Err(io::Error::other("a script has left something else in place of a folder"))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Makes something new at `path`, in place of what is there.

@@ -131,6 +131,22 @@ pub enum Operation {
     Attributes { path: String, attributes: Attributes },
 }
 
+impl Operation {
+    /// The places in the tree that it touches.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        let (path, other) = match self {
+            Self::Link { path, target } => (path, Some(target)),
+            Self::Remove(path)
+            | Self::Directory(path)
+            | Self::File { path, .. }
+            | Self::Symlink { path, .. }
+            | Self::Fifo { path, .. }
+            | Self::Attributes { path, .. } => (path, None),
+        };
+        std::iter::once(path).chain(other).map(String::as_str)
+    }
+}
+
 /// A script to run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Run {

@@ -1,12 +1,13 @@
 //! What a script cannot reach, and how long it may take.
 
+use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use slipway::sandbox::{Settings, Status};
+use slipway::sandbox::{Call, Settings, Status};
 
-use crate::fixture::{Place, listing, mounted_below, settings, tree};
+use crate::fixture::{Place, listing, mounted_below, path, put, settings, tree};
 
 #[test]
 fn there_is_no_network() {
@@ -55,6 +56,26 @@ fn the_host_cannot_be_reached() {
     let processes = place.succeed(&mut tree, "ls /proc | sed -n '/^[0-9]/p'");
     assert!(processes.lines().all(|number| number.len() == 1), "{processes}");
     assert!(!mounted_below(place.folder.path()));
+}
+
+/// What is below these folders is not looked at after a script, so what it has
+/// made of them must not lead anywhere.
+#[test]
+fn a_folder_turned_into_a_link_leads_nowhere() {
+    let outside = tempfile::tempdir().unwrap();
+    let (mut place, mut tree) = (Place::new(), tree());
+    put(&mut tree, "/run/old", "1", 0o644, 0, 0);
+    fs::write(outside.path().join("old"), "theirs").unwrap();
+    let outside_path = outside.path().display();
+    place.succeed(&mut tree, &format!("rm -r /run; ln -s {outside_path} /run"));
+    put(&mut tree, "/run/payload", "2", 0o644, 0, 0);
+    tree.remove(&path("/run/old"));
+    let call = Call { program: &["/bin/sh".to_owned()], text: ":", arguments: &[], stdin: b"" };
+    let error = place.sandbox.as_mut().unwrap().run(&mut tree, &call).unwrap_err();
+    let text = format!("{error:?}");
+    assert!(text.contains("in place of a folder"), "{text}");
+    assert_eq!(fs::read_to_string(outside.path().join("old")).unwrap(), "theirs");
+    assert!(!outside.path().join("payload").exists());
 }
 
 #[test]

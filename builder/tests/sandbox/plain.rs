@@ -153,6 +153,7 @@ fn what_nobody_could_remove_is_removed() {
     crate::lifetime::kill_keeper(place.folder.path());
     place.sandbox = None;
     assert!(std::fs::remove_dir_all(&folder).is_err());
-    slipway::sandbox::remove_left(&folder, &crate::fixture::settings().program).unwrap();
+    let open = std::fs::File::open(&folder).unwrap();
+    slipway::sandbox::remove_left(&folder, &open, &crate::fixture::settings().program).unwrap();
     assert!(!folder.exists());
 }
