@@ -67,7 +67,7 @@ pub struct LuaRan {
     pub output: String,
 }
 
-/// Why a script changed nothing.
+/// Why a script has not done all it should.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LuaError {
     /// It asks for something that is not to be had.
@@ -87,7 +87,8 @@ pub enum LuaError {
 /// arguments are its `arg`; `rpm.next_file` gives the lines of `call.stdin`.
 ///
 /// # Errors
-/// If it fails or wants what is not supported; the tree is then unchanged.
+/// If it fails: the tree then has what it did before, as with rpm. If it wants
+/// what is not supported or has to be ended, the tree is unchanged.
 pub fn run(tree: &mut Tree, call: &Call<'_>) -> Result<LuaRan, LuaError> {
     let state = State::new(Files::new(tree.clone()), call.stdin);
     let host = Host(Rc::new(RefCell::new(state)));
@@ -100,12 +101,13 @@ pub fn run(tree: &mut Tree, call: &Call<'_>) -> Result<LuaRan, LuaError> {
     if let Some(what) = state.unsupported.take() {
         return Err(LuaError::Unsupported(what));
     }
-    match result {
-        Ok(()) => {
-            *tree = std::mem::replace(&mut state.files.tree, Tree::new(0));
-            Ok(LuaRan { output })
-        }
-        Err(error) => Err(LuaError::Failed { message: message(&error), output }),
+    let message = result.err().map(|error| message(&error));
+    if !message.as_ref().is_some_and(|text| was_ended(text)) {
+        *tree = std::mem::replace(&mut state.files.tree, Tree::new(0));
+    }
+    match message {
+        None => Ok(LuaRan { output }),
+        Some(message) => Err(LuaError::Failed { message, output }),
     }
 }
 
@@ -185,8 +187,16 @@ fn limit(lua: &Lua, budget: Rc<Budget>) -> mlua::Result<()> {
     })
 }
 
+/// What a script has as its last word that took too long.
+const TOO_LONG: &str = "it takes too long";
+
 fn too_long() -> mlua::Error {
-    mlua::Error::runtime("it takes too long")
+    mlua::Error::runtime(TOO_LONG)
+}
+
+/// Whether a limit ended a script: how far it came then is a matter of ours.
+fn was_ended(message: &str) -> bool {
+    message.ends_with(TOO_LONG) || message.contains("not enough memory")
 }
 
 fn globals(lua: &Lua, host: &Host) -> mlua::Result<()> {

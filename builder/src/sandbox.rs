@@ -207,8 +207,9 @@ impl Sandbox {
         &self.ids
     }
 
-    /// Runs a script over `tree` as rpm would. If it succeeds, `tree` is what
-    /// the script has made of it; if it fails, unchanged. Times are not clamped.
+    /// Runs a script over `tree` as rpm would: `tree` is then what the script has
+    /// made of it, also if it failed; unchanged, if it had to be ended. Times are
+    /// not clamped.
     ///
     /// # Errors
     /// If it could not be run, or its result does not fit a tree.
@@ -227,7 +228,7 @@ impl Sandbox {
         let Answer::Ran { status, output, changes } = self.ask(&Request::Run(run))? else {
             return Err(self.gone());
         };
-        if status.success() {
+        if status.counts() {
             let contents = self.folder.join(keeper::CONTENTS);
             if !changes.is_empty() {
                 *tree = changes::apply(tree, changes, &self.ids, &contents)?;

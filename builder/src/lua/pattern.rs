@@ -108,7 +108,7 @@ impl<'a> Matcher<'a> {
     fn step(&self, count: usize) -> Result<(), Fault> {
         match self.budget.take(count as u64) {
             true => Ok(()),
-            false => fault("it takes too long"),
+            false => fault(super::TOO_LONG),
         }
     }
 

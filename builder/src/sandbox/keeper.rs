@@ -123,7 +123,7 @@ impl Keeper {
             return Ok(None);
         };
         let mut changes: Vec<Change> = Vec::new();
-        if status.success() {
+        if status.counts() {
             let after = Snapshot::take(&self.disk)?;
             changes = before.changes(&after, &self.disk, Path::new(CONTENTS), &mut self.kept)?;
             self.before = Some(after);

@@ -81,6 +81,13 @@ impl Status {
     pub fn success(self) -> bool {
         self == Self::Exit(0)
     }
+
+    /// Whether what it did counts: also if it failed, as with rpm. Not where it
+    /// was ended, since how far it came depends on the machine.
+    #[must_use]
+    pub fn counts(self) -> bool {
+        !matches!(self, Self::TimedOut(_))
+    }
 }
 
 impl std::fmt::Display for Status {

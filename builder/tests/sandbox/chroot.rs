@@ -7,16 +7,18 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown, symlin
 use std::path::Path;
 use std::process::Command;
 
+use slipway::sandbox::Status;
 use slipway::tree::{Node, Tree};
 
 use crate::fixture::{Place, is_root, listing, tree};
 
-const SCRIPTS: [&str; 6] = [
+const SCRIPTS: [&str; 7] = [
     "mkdir -p /a/b/c; chmod 2775 /a/b; chown 0:43 /a/b; echo x > /a/b/file; mkdir /a/b/d",
     "mv /srv/a/deep /srv/moved; ln /srv/moved/two /srv/link; chmod 0600 /srv/link; rmdir /srv/private",
     "rm -r /srv; ln -s /etc /srv; echo x > /srv/here; cp -a /etc/passwd /srv/copy",
     "cp -al /srv/a /srv/b; echo y >> /srv/b/one; rm /srv/a/deep/two; chown -h 42 /bin",
     "setcap cap_chown,cap_kill=ep /srv/suid; cp -p /srv/suid /srv/s2; mv /srv/suid /srv/s3; mkfifo /p; chmod 600 /p",
+    "echo half > /srv/half; rm /srv/suid; false; exit 3",
     "truncate -s 100000 /srv/sparse; echo 'rename q(/srv), q(/opt) or die; chmod 0, q(/opt)' > /x; perl /x",
 ];
 
@@ -36,9 +38,11 @@ fn as_chroot_does() {
             .args(["/bin/sh", "-c", &format!("umask 022\n{script}")])
             .output()
             .unwrap();
-        assert!(said.status.success(), "{script}: {}", String::from_utf8_lossy(&said.stderr));
         let mut place = Place::new();
-        place.succeed(&mut tree, script);
+        let ran = place.shell(&mut tree, script);
+        let code = said.status.code().unwrap();
+        let theirs = String::from_utf8_lossy(&said.stderr);
+        assert_eq!(ran.status, Status::Exit(code), "{script}: {} {theirs}", ran.last_lines);
         let (ours, theirs) = (listing(&tree), read(copy.path()));
         assert_eq!(ours, theirs, "{script}");
     }
