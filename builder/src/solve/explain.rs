@@ -65,8 +65,13 @@ impl Explainer<'_, '_> {
     ) -> Result<Vec<usize>, SolveError> {
         let rules = self.reduced(rules);
         let because = self.because(&rules);
+        let known = unsolvable.needs.len() + unsolvable.clashes.len();
         for rule in &rules {
             self.reason(*rule, &because, unsolvable)?;
+        }
+        if unsolvable.needs.len() + unsolvable.clashes.len() == known {
+            // An answer without what was asked for is none, whatever the reason.
+            unsolvable.clashes.push("what the recipe asks for contradicts itself".to_owned());
         }
         let asked = rules.iter().filter_map(|rule| match self.rules.rule(*rule).why {
             Why::Asked(index) => Some(index),
@@ -165,6 +170,14 @@ impl Explainer<'_, '_> {
             lines.fold(what, |text, line| format!("{text}\n    {line}"))
         };
         match why {
+            // A rich dependency that can hold only where the package is not.
+            Why::Requires(id) | Why::Conflicts(id) if literals == [-by] => {
+                let (own, what) = (nevra(by), self.dependency(id));
+                let verb =
+                    if matches!(why, Why::Requires(_)) { "requires" } else { "conflicts with" };
+                let text = format!("{own} {verb} {what}, which cannot be once it is there");
+                unsolvable.clashes.push(with_chains(text));
+            }
             Why::Unmet(id) => {
                 let dependency = self.dependency(id);
                 let mut chain = vec![format!("required by {}", nevra(by))];

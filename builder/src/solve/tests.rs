@@ -344,6 +344,17 @@ fn what_is_kept_moves_only_if_it_must() {
 }
 
 #[test]
+fn a_package_that_excludes_itself_is_refused() {
+    let offered = || package("a-1.x86_64").providing("c");
+    let unless = offered().requiring("(b unless c)");
+    let error = answer(vec![unless, package("b-1.x86_64")], &request("a")).expect_err("impossible");
+    assert!(error.contains("requires (b unless c), which cannot be once it is there"), "{error}");
+    let always = offered().conflicting("(b or (c if nothing))");
+    let error = answer(vec![always, package("b-1.x86_64")], &request("a, b"));
+    assert!(error.is_err(), "{error:?}");
+}
+
+#[test]
 fn features_of_rpm_are_checked() {
     let packages = vec![
         package("a-1.x86_64").requiring("rpmlib(PayloadIsZstd) <= 5.4.18-1, rpmlib(Magic) <= 9"),
