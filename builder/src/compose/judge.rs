@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::*;
 use crate::acl;
@@ -165,4 +166,17 @@ pub fn compare(tree: &Tree, root: &Path) -> Vec<String> {
     }
     differences.extend(theirs.iter().map(|(path, what)| format!("only theirs {path}: {what}")));
     differences
+}
+
+/// Runs something while `root`, which is made if need be, has a `/proc`, by which
+/// systemd-tmpfiles reaches files. Needs root.
+pub fn with_proc<T>(root: &Path, run: impl FnOnce() -> T) -> T {
+    let proc = root.join("proc");
+    fs::create_dir_all(&proc).unwrap();
+    fs::set_permissions(&proc, fs::Permissions::from_mode(0o555)).unwrap();
+    let mount = Command::new("mount").args(["-t", "proc", "proc"]).arg(&proc).status();
+    assert!(mount.unwrap().success(), "cannot mount {}", proc.display());
+    let done = run();
+    assert!(Command::new("umount").arg(&proc).status().unwrap().success());
+    done
 }

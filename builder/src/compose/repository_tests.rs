@@ -5,12 +5,11 @@
 //! Only root can let dnf install.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use super::judge::{compare, expected, packages_below};
+use super::judge::{compare, expected, packages_below, with_proc};
 use super::*;
 
 const TIME: u64 = 1_704_067_200;
@@ -50,10 +49,12 @@ fn a_real_repository_makes_the_tree_dnf_makes() {
     println!("unknown owners: {:?}", report.unknown_owners);
     println!("presets: {:#?}", report.presets);
     check_image(&composed.tree, scratch.path());
-    if !install(Path::new(&repository), scratch.path()) {
-        println!("skipped: dnf cannot install here");
-        return;
+    if !rustix::process::geteuid().is_root()
+        || Command::new("dnf").arg("--version").output().is_err()
+    {
+        return println!("skipped: dnf --installroot is root's, and dnf has to be installed");
     }
+    assert!(install(Path::new(&repository), scratch.path()), "dnf cannot install the set");
     let differences = compare(&composed.tree, &scratch.path().join("root"));
     let strange: Vec<&String> = differences.iter().filter(|line| !expected(line)).collect();
     assert!(strange.is_empty(), "{strange:#?}");
@@ -65,24 +66,16 @@ fn install(repository: &Path, scratch: &Path) -> bool {
     fs::create_dir(scratch.join("repos")).unwrap();
     fs::write(scratch.join("repos/demo.repo"), text).unwrap();
     let option = |name: &str, value: &Path| format!("--setopt={name}={}", value.display());
-    // systemd-tmpfiles reaches files through it.
-    let proc = scratch.join("root/proc");
-    fs::create_dir_all(&proc).unwrap();
-    fs::set_permissions(&proc, fs::Permissions::from_mode(0o555)).unwrap();
-    let mount = Command::new("mount").args(["-t", "proc", "proc"]).arg(&proc).status();
-    if !mount.is_ok_and(|status| status.success()) {
-        return false;
-    }
-    let out = Command::new("dnf")
-        .arg("-y")
-        .arg(format!("--installroot={}", scratch.join("root").display()))
+    let root = scratch.join("root");
+    let mut dnf = Command::new("dnf");
+    dnf.arg("-y")
+        .arg(format!("--installroot={}", root.display()))
         .args(["--releasever=3.0", "--setopt=install_weak_deps=0", "--setopt=gpgcheck=0"])
         .arg(option("reposdir", &scratch.join("repos")))
         .arg(option("cachedir", Path::new("/cache")))
         .args(["install", "*"])
-        .env("SOURCE_DATE_EPOCH", TIME.to_string())
-        .output();
-    assert!(Command::new("umount").arg(&proc).status().unwrap().success());
+        .env("SOURCE_DATE_EPOCH", TIME.to_string());
+    let out = with_proc(&root, || dnf.output());
     let log = out.as_ref().map(|out| String::from_utf8_lossy(&out.stderr).into_owned());
     println!("dnf: {log:?}");
     out.is_ok_and(|out| out.status.success())

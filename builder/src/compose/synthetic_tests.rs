@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::judge::{compare, expected, packages_below};
+use super::judge::{compare, expected, packages_below, with_proc};
 use super::*;
 use crate::package::Identity;
 
@@ -57,16 +57,14 @@ fn judged(synthetic_only: bool) -> Option<Judged> {
 impl Judged {
     /// Lets rpm install; gives the order it took.
     fn install(&self, options: &[&str]) -> Option<Vec<String>> {
-        std::fs::create_dir(&self.root).unwrap();
-        let out = Command::new("rpm")
-            .arg("--root")
+        let mut rpm = Command::new("rpm");
+        rpm.arg("--root")
             .arg(&self.root)
             .args(["--define", "_dbpath /var/lib/rpm", "-i", "-vv", "--nodeps", "--nosignature"])
             .args(options)
             .args(&self.rpms)
-            .env("SOURCE_DATE_EPOCH", TIME.to_string())
-            .output();
-        let Ok(out) = out else {
+            .env("SOURCE_DATE_EPOCH", TIME.to_string());
+        let Ok(out) = with_proc(&self.root, || rpm.output()) else {
             println!("skipped: rpm is not installed");
             return None;
         };
