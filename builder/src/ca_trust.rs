@@ -224,7 +224,7 @@ fn is_plain(path: &str) -> bool {
 
 /// All objects of the store, if the p11-kit in the tree is one that is known.
 fn read_store(tree: &Tree) -> Result<Store, CaTrustError> {
-    if let Some(missing) = PROGRAMS.iter().find(|program| !is_program(tree, program)) {
+    if let Some(missing) = PROGRAMS.iter().find(|program| !tree.is_program(program)) {
         return unknown(format!("there is no {missing}"));
     }
     let places: Vec<_> = MODULES.iter().filter(|path| tree.resolve(path).is_some()).collect();
@@ -287,11 +287,6 @@ fn declared(tree: &Tree) -> Result<(), CaTrustError> {
         Some(_) => Ok(()),
         None => unknown(format!("there is no {DECLARED}")),
     }
-}
-
-fn is_program(tree: &Tree, path: &str) -> bool {
-    let inode = tree.resolve(path).map(|id| tree.inode(id));
-    inode.is_some_and(|inode| matches!(inode.node, Node::File(_)) && inode.meta.mode & 0o111 != 0)
 }
 
 /// The files of a folder, sorted; links are followed, folders left out.

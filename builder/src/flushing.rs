@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Receiver, SyncSender};
 
 use crate::worker::{Worker, suggest};
 
@@ -20,7 +20,7 @@ impl Flusher {
         let file = file.try_clone()?;
         // While one sync is under way, one more may be asked for. The system
         // tells of a failure only once, so the first is kept.
-        let work = move |woken: std::sync::mpsc::Receiver<()>| {
+        let work = move |woken: Receiver<()>| {
             let syncs = woken.into_iter().map(|()| file.sync_data());
             syncs.fold(Ok(()), Result::and)
         };

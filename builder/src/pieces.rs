@@ -60,7 +60,7 @@ impl<W: Write> Pieces for Buffered<W> {
     }
 }
 
-/// As [`Pieces`] of any kind for whoever wants to write.
+/// Has whoever writes fill [`Pieces`].
 pub struct AsWrite<'p, P>(pub &'p mut P);
 
 impl<P: Pieces> Write for AsWrite<'_, P> {

@@ -223,6 +223,15 @@ impl Tree {
         self.found(path, true).map(|(_, path)| path)
     }
 
+    /// Whether `path` leads to a file that somebody may run.
+    #[must_use]
+    pub fn is_program(&self, path: &str) -> bool {
+        let inode = self.resolve(path).map(|id| self.inode(id));
+        inode.is_some_and(|inode| {
+            matches!(inode.node, Node::File(_)) && inode.meta.mode & 0o111 != 0
+        })
+    }
+
     /// Names in the directory that `path` leads to, sorted; none if it is no directory.
     pub fn children(&self, path: &str) -> impl Iterator<Item = (&str, InodeId)> {
         let entries = self.resolve(path).and_then(|id| match &self.inode(id).node {

@@ -2,7 +2,7 @@
 //! the end. The queue is short, which bounds memory.
 
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 /// The thread, seen from outside.
@@ -45,7 +45,7 @@ impl<T: Send + 'static, R: Send + 'static> Worker<T, R> {
 
 /// Hands over what need not be done twice: dropped if as much waits already.
 pub fn suggest<T>(queue: &SyncSender<T>, thing: T) {
-    if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = queue.try_send(thing) {}
+    let _ = queue.try_send(thing);
 }
 
 fn panicked() -> io::Error {

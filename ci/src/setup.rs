@@ -54,16 +54,16 @@ const BACKPORTED: [&str; 2] = ["qemu-system-x86", "qemu-utils"];
 /// What `boot` and `guest` are built for.
 const RUST_TARGETS: [&str; 2] = ["x86_64-unknown-linux-musl", "x86_64-unknown-uefi"];
 
+/// Where dpkg keeps what is installed.
+const DPKG_STATUS: &str = "/var/lib/dpkg/status";
+
 /// Another package manager may hold the lock for a while.
 const TRIES: u32 = 5;
 
 /// Installs what is missing; says so, or says what a person must run.
 pub fn set_up() -> Result<()> {
-    let installed = installed_packages(Path::new("/var/lib/dpkg/status"))?;
-    let missing = |names: &[&'static str]| -> Vec<&'static str> {
-        names.iter().copied().filter(|name| !installed.iter().any(|i| i == name)).collect()
-    };
-    let (plain, backported) = (missing(PACKAGES), missing(&BACKPORTED));
+    let installed = installed_packages(Path::new(DPKG_STATUS))?;
+    let (plain, backported) = (missing(&installed, PACKAGES), missing(&installed, &BACKPORTED));
     let complete = plain.is_empty() && backported.is_empty();
     if !complete {
         install(&plain, &backported)?;
@@ -77,10 +77,13 @@ pub fn set_up() -> Result<()> {
 
 /// Installs those of `names` that are missing: what one chore alone needs.
 pub fn ensure_packages(names: &[&'static str]) -> Result<()> {
-    let installed = installed_packages(Path::new("/var/lib/dpkg/status"))?;
-    let missing: Vec<&str> =
-        names.iter().copied().filter(|name| !installed.iter().any(|one| one == name)).collect();
+    let missing = missing(&installed_packages(Path::new(DPKG_STATUS))?, names);
     if missing.is_empty() { Ok(()) } else { install(&missing, &[]) }
+}
+
+/// Those of `names` that are not among `installed`.
+fn missing(installed: &[String], names: &[&'static str]) -> Vec<&'static str> {
+    names.iter().copied().filter(|name| !installed.iter().any(|one| one == name)).collect()
 }
 
 /// Names of the packages dpkg has installed. The file is read instead of asking

@@ -10,7 +10,7 @@ use super::shell::{self, Command, NotUnderstood, Simple};
 use crate::package::Scriptlet;
 use crate::presets::PresetReport;
 use crate::sandbox::MOUNT_POINTS;
-use crate::tree::{Node, Tree, TreePath};
+use crate::tree::{Tree, TreePath};
 
 mod accounts;
 mod command;
@@ -227,9 +227,5 @@ pub fn is_program(tree: &Tree, path: &str) -> bool {
         let first = real.as_str().trim_start_matches('/').split('/').next();
         first.is_some_and(|first| MOUNT_POINTS.contains(&first))
     };
-    if tree.canonical(path).is_some_and(is_hidden) {
-        return false;
-    }
-    let inode = tree.resolve(path).map(|id| tree.inode(id));
-    inode.is_some_and(|inode| matches!(inode.node, Node::File(_)) && inode.meta.mode & 0o111 != 0)
+    !tree.canonical(path).is_some_and(is_hidden) && tree.is_program(path)
 }

@@ -105,18 +105,33 @@ fn nothing() -> MultiValue {
     MultiValue::from_vec(vec![Value::Nil])
 }
 
-/// The first match from `begin` on.
-fn search(
-    matcher: &mut Matcher<'_>,
+/// A match that was found, with where it begins and ends.
+type Found<'a> = (Matcher<'a>, (usize, usize));
+
+/// The first match of `pattern`, which may have an anchor, from `begin` on.
+fn search<'a>(
+    subject: &'a [u8],
+    pattern: &'a [u8],
     begin: usize,
-    last: usize,
-) -> Result<Option<(usize, usize)>, Fault> {
+    budget: &'a Budget,
+) -> Result<Option<Found<'a>>, Fault> {
+    let (pattern, anchor) = anchored(pattern);
+    let mut matcher = Matcher::new(subject, pattern, budget);
+    let last = if anchor { begin } else { subject.len() };
     for start in begin..=last {
         if let Some(end) = matcher.at(start)? {
-            return Ok(Some((start, end)));
+            return Ok(Some((matcher, (start, end))));
         }
     }
     Ok(None)
+}
+
+/// Refuses a text longer than a script may hold.
+fn within_memory(text: &[u8]) -> mlua::Result<()> {
+    match text.len() > MAX_MEMORY {
+        true => Err(Error::MemoryError("not enough memory".to_owned())),
+        false => Ok(()),
+    }
 }
 
 fn find(
@@ -145,10 +160,7 @@ fn find(
             None => Ok(nothing()),
         };
     }
-    let (pattern, anchor) = anchored(&pattern);
-    let mut matcher = Matcher::new(&subject, pattern, budget);
-    let last = if anchor { begin } else { subject.len() };
-    let Some((start, end)) = search(&mut matcher, begin, last)? else {
+    let Some((matcher, (start, end))) = search(&subject, &pattern, begin, budget)? else {
         return Ok(nothing());
     };
     let count = if matcher.has_captures() { matcher.count() } else { 0 };
@@ -167,11 +179,8 @@ fn find_match(
     let Some(begin) = call.begin(subject.len()) else {
         return Ok(nothing());
     };
-    let (pattern, anchor) = anchored(&pattern);
-    let mut matcher = Matcher::new(&subject, pattern, budget);
-    let last = if anchor { begin } else { subject.len() };
-    match search(&mut matcher, begin, last)? {
-        Some(found) => values(lua, &matcher, found, matcher.count()),
+    match search(&subject, &pattern, begin, budget)? {
+        Some((matcher, found)) => values(lua, &matcher, found, matcher.count()),
         None => Ok(nothing()),
     }
 }
@@ -220,9 +229,7 @@ fn gsub(
         } else {
             break;
         }
-        if out.len() > MAX_MEMORY {
-            return Err(Error::MemoryError("not enough memory".to_owned()));
-        }
+        within_memory(&out)?;
         if anchor {
             break;
         }
@@ -300,9 +307,7 @@ fn fill(
             Capture::Text(bytes) => out.extend_from_slice(bytes),
             Capture::Position(place) => out.extend_from_slice(place.to_string().as_bytes()),
         }
-        if out.len() > MAX_MEMORY {
-            return Err(Error::MemoryError("not enough memory".to_owned()));
-        }
+        within_memory(out)?;
     }
     Ok(())
 }
