@@ -46,6 +46,7 @@ mod mirror;
 mod mounts;
 mod namespace;
 mod obstacle;
+mod owners;
 mod scan;
 
 /// The hidden subcommand that a sandbox's processes are started with.
@@ -223,9 +224,12 @@ impl Sandbox {
             arguments: call.arguments.to_vec(),
             environment: environment(self.settings.source_date_epoch),
             limit_seconds: self.settings.time_limit.as_secs(),
+            single_id: self.ids.mapping() == Mapping::Single,
         };
         let held = self.held.take();
-        let Answer::Ran { status, output, changes } = self.ask(&Request::Run(run))? else {
+        let Answer::Ran { status, refused_owner, output, changes } =
+            self.ask(&Request::Run(run))?
+        else {
             return Err(self.gone());
         };
         if status.counts() {
@@ -237,9 +241,12 @@ impl Sandbox {
                 self.held = held;
             }
         }
-        // With one id a script that goes on regardless has left wrong owners.
-        let wrong = !status.success() || self.ids.shortage().is_some();
-        let advice = wrong.then(|| self.advice(&output)).flatten();
+        let advice = match refused_owner {
+            // One that goes on regardless has left wrong owners.
+            true => self.ids.shortage().map(without_owners),
+            false if status.success() => None,
+            false => without_devices(&output),
+        };
         Ok(Ran { status, last_lines: last_lines(&output), advice })
     }
 
@@ -277,24 +284,6 @@ impl Sandbox {
         }
         self.ids.apply(self.keeper.child.id())?;
         self.done(&Request::Mapped).map_err(unavailable)
-    }
-
-    /// A hint for a script that failed, where it had less than rpm gives it.
-    fn advice(&self, output: &[u8]) -> Option<String> {
-        let text = String::from_utf8_lossy(output);
-        let refused = ["Invalid argument", "Operation not permitted"];
-        if !refused.iter().any(|error| text.contains(error)) {
-            return None;
-        }
-        match self.ids.shortage() {
-            Some(why) => Some(format!(
-                "scripts run without users and groups other than root, since {why}; or build as root"
-            )),
-            None if text.contains("mknod") => {
-                Some("a script cannot make device nodes, not even as root".to_owned())
-            }
-            None => None,
-        }
     }
 
     fn done(&mut self, request: &Request) -> Result<(), SandboxError> {
@@ -382,6 +371,18 @@ pub fn remove_left(folder: &Path, open: &File, program: &Path) -> Result<(), San
         true => Err(failed(io::ErrorKind::DirectoryNotEmpty.into())),
         false => Ok(()),
     }
+}
+
+/// A hint for a script that was refused an owner.
+fn without_owners(why: &str) -> String {
+    format!("scripts run without users and groups other than root, since {why}; or build as root")
+}
+
+/// A hint for a script that failed, if it says that it wanted a device.
+fn without_devices(output: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(output);
+    let refused = text.contains("mknod") && text.contains("Operation not permitted");
+    refused.then(|| "a script cannot make device nodes, not even as root".to_owned())
 }
 
 /// What scripts have as their environment, with this `SOURCE_DATE_EPOCH`.

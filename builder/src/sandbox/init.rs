@@ -24,7 +24,7 @@ use rustix::thread::{
 };
 
 use super::message::{Failure, Report, Run, Status, receive, send};
-use super::mounts;
+use super::{mounts, owners};
 
 /// What root may do to files and to its own processes. Not among them is what
 /// would let a script undo its mounts, or look into this process.
@@ -62,7 +62,7 @@ const SCRIPT_NAME: &str = "rpm-tmp.slipwy";
 /// output. What the script says goes to standard error.
 pub fn main() -> ExitCode {
     let report = match start() {
-        Ok(status) => Report::Ended(status),
+        Ok((status, refused_owner)) => Report::Ended { status, refused_owner },
         Err(failure) => Report::Failed(failure),
     };
     match send(io::stdout().lock(), &report) {
@@ -71,12 +71,15 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn start() -> Result<Status, Failure> {
+/// How the script ended, and whether it was refused an owner.
+fn start() -> Result<(Status, bool), Failure> {
     let run: Option<Run> = receive(io::stdin().lock()).map_err(|e| Failure::new("begin", e))?;
     let run = run.ok_or_else(|| Failure::new("begin", io::ErrorKind::UnexpectedEof))?;
     let input = File::open("stdin").map_err(|e| Failure::new("open the script's input", e))?;
     mounts::enter("mirror")?;
     give_up_privileges()?;
+    let watched = run.single_id.then(owners::watch).transpose();
+    let watched = watched.map_err(|e| Failure::new("watch which owners a script gives", e))?;
     // rpm: "Force default 022 umask during transaction for consistent results"
     umask(Mode::from_raw_mode(0o022));
     std::thread::spawn(end_with_keeper);
@@ -88,7 +91,7 @@ fn start() -> Result<Status, Failure> {
     if let Some(script) = script {
         script.remove().map_err(|e| Failure::new("remove the script", e))?;
     }
-    Ok(status)
+    Ok((status, watched.is_some_and(|noticed| noticed.get())))
 }
 
 /// Ends this process, and so the namespace, when the keeper is no more.

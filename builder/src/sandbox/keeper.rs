@@ -119,7 +119,9 @@ impl Keeper {
             None => Snapshot::take(&self.disk)?,
         };
         before.settle();
-        let Some((status, output)) = Running::start(run)?.finish(run.limit_seconds)? else {
+        let Some(Finished { status, refused_owner, output }) =
+            Running::start(run)?.finish(run.limit_seconds)?
+        else {
             return Ok(None);
         };
         let mut changes: Vec<Change> = Vec::new();
@@ -128,7 +130,7 @@ impl Keeper {
             changes = before.changes(&after, &self.disk, Path::new(CONTENTS), &mut self.kept)?;
             self.before = Some(after);
         }
-        Ok(Some(Answer::Ran { status, output, changes }))
+        Ok(Some(Answer::Ran { status, refused_owner, output, changes }))
     }
 }
 
@@ -201,7 +203,7 @@ impl Running {
 
     /// Waits for the end, which comes after `limit_seconds` at the latest;
     /// nothing if slipway has come to its own end meanwhile.
-    fn finish(mut self, limit_seconds: u64) -> Result<Option<(Status, Vec<u8>)>, Failure> {
+    fn finish(mut self, limit_seconds: u64) -> Result<Option<Finished>, Failure> {
         let failed = |e: io::Error| Failure::new("wait for a script", e);
         let deadline = Instant::now() + Duration::from_secs(limit_seconds);
         let (mut report, mut output) = (Vec::new(), Vec::new());
@@ -226,10 +228,13 @@ impl Running {
         }
         self.child.wait().map_err(failed)?;
         if late {
-            return Ok(Some((Status::TimedOut(limit_seconds), output)));
+            let status = Status::TimedOut(limit_seconds);
+            return Ok(Some(Finished { status, refused_owner: false, output }));
         }
         match receive(report.as_slice()).map_err(failed)? {
-            Some(Report::Ended(status)) => Ok(Some((status, output))),
+            Some(Report::Ended { status, refused_owner }) => {
+                Ok(Some(Finished { status, refused_owner, output }))
+            }
             Some(Report::Failed(failure)) => Err(failure),
             None => {
                 let text = String::from_utf8_lossy(&output).into_owned();
@@ -259,6 +264,13 @@ impl Running {
         let output = output && ready.next().unwrap_or(false);
         Ok(Ready { slipway_gone, report, output })
     }
+}
+
+/// A script that came to its end, or to its limit.
+struct Finished {
+    status: Status,
+    refused_owner: bool,
+    output: Vec<u8>,
 }
 
 /// Which of the three has something to read, or has ended.

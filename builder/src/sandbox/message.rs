@@ -35,6 +35,8 @@ pub enum Answer {
     Ran {
         /// How it ended.
         status: Status,
+        /// Whether it wanted users or groups that are not there.
+        refused_owner: bool,
         /// The end of what it said.
         output: Vec<u8>,
         /// What it changed; nothing unless it succeeded.
@@ -162,6 +164,8 @@ pub struct Run {
     pub arguments: Vec<String>,
     pub environment: Vec<(String, String)>,
     pub limit_seconds: u64,
+    /// Whether root is the only user there.
+    pub single_id: bool,
 }
 
 /// One difference that a script made.
@@ -191,7 +195,7 @@ pub enum Found {
 /// From the first process of a script's namespace to the keeper.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Report {
-    Ended(Status),
+    Ended { status: Status, refused_owner: bool },
     Failed(Failure),
 }
 

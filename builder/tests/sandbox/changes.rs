@@ -141,6 +141,33 @@ fn with_one_id_owners_stay_what_they_were() {
 }
 
 #[test]
+fn with_one_id_a_refusal_that_is_hidden_is_noticed() {
+    let single = Settings { single_id: true, ..settings() };
+    let (mut place, mut tree) = (Place::with(single), tree());
+    let mut noticed = |program: &str, text: &str| {
+        let ran = place.call(&mut tree, &[program], text, &[], b"");
+        assert!(ran.status.success(), "{text}: {}", ran.last_lines);
+        ran.advice.is_some()
+    };
+    for hidden in
+        ["chown 42 /srv/suid 2>/dev/null || :", "chown -h :43 /srv/suid >/dev/null 2>&1; true"]
+    {
+        assert!(noticed("/bin/sh", hidden), "{hidden}");
+    }
+    for hidden in ["$> = 42;", "$) = '43 43';", "chown -1, 43, '/srv/suid';"] {
+        assert!(noticed("/usr/bin/perl", hidden), "{hidden}");
+    }
+    for allowed in [
+        "chown 0:0 /srv/suid",
+        "chown -R root /srv/suid",
+        "cp -a /srv/suid /srv/copy",
+        "chmod 700 /srv/suid; mv /srv/copy /srv/moved",
+    ] {
+        assert!(!noticed("/bin/sh", allowed), "{allowed}");
+    }
+}
+
+#[test]
 fn what_is_not_kept() {
     let (mut place, mut tree) = (Place::new(), tree());
     put(&mut tree, "/run/keep", "1", 0o644, 0, 0);
