@@ -21,10 +21,11 @@ use crate::images::Workshop;
 use place::Base;
 
 /// The long ones first.
-fn all_cases<'w>() -> [Case<Base<'w>>; 25] {
+fn all_cases<'w>() -> [Case<Base<'w>>; 26] {
     [
         ("a build that is interrupted", interruptions::interrupted),
         ("a build that is killed", interruptions::killed),
+        ("whatever is killed, at any moment", interruptions::killed_anywhere),
         ("two builds at once", interruptions::two_at_once),
         ("an image that is there already", interruptions::unchanged),
         ("a build that has no network", supply::without_network),

@@ -1,11 +1,12 @@
 //! Builds that do not come to their end, and builds that meet.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -144,6 +145,129 @@ pub(super) fn killed(base: &Base<'_>) -> Result<()> {
         place.builds().with_context(|| format!("after a kill when {}", moment.name))?;
     }
     Ok(())
+}
+
+/// A command that is killed, from the same beginning each time.
+struct Killed {
+    name: &'static str,
+    begin: fn(&Place<'_>) -> Result<()>,
+    command: fn(&Place<'_>) -> Command,
+    /// what holds once it has come to its end
+    done: fn(&Base<'_>, &Place<'_>) -> Result<()>,
+}
+
+const EVERYTHING: [Killed; 4] = [
+    Killed {
+        name: "lock",
+        begin: |place| {
+            remove(&place.store)?;
+            gone(fs::remove_file(&place.lock))
+        },
+        command: |place| place.lock_command(),
+        done: |base, place| {
+            let same = fs::read(&place.lock)? == fs::read(base.lock())?;
+            ensure!(same, "the lock is another one");
+            Ok(())
+        },
+    },
+    Killed {
+        name: "build",
+        begin: |place| remove(&place.store),
+        command: |place| place.build_command(),
+        done: |base, place| {
+            place.holds_the_image()?;
+            let mut compare = Command::new(place.slipway());
+            compare.arg("compare").arg(&base.image.folder).arg(place.image().folder);
+            output(&mut compare).map(drop)
+        },
+    },
+    Killed {
+        name: "vendor",
+        begin: |place| remove(&place.folder.join("vendor")),
+        command: |place| {
+            let mut command = place.vendor_command();
+            command.arg("--out").arg(place.folder.join("vendor"));
+            command
+        },
+        done: |_, place| verified(place, &place.folder.join("vendor")),
+    },
+    Killed {
+        name: "store gc",
+        begin: |place| output(&mut place.build_command()).map(drop),
+        command: |place| {
+            let mut command = Command::new(place.slipway());
+            command.args(["store", "gc", "--max-size", "0", "--store"]).arg(&place.store);
+            command
+        },
+        done: |_, place| place.builds(),
+    },
+];
+
+/// Each is killed after so many parts of the time that it takes.
+const PARTS: u32 = 6;
+
+/// At any moment: what is in the store is whole, and the same command again
+/// comes to the same end.
+pub(super) fn killed_anywhere(base: &Base<'_>) -> Result<()> {
+    for killed in &EVERYTHING {
+        let place = base.place(&format!("killed-{}", killed.name.replace(' ', "-")))?;
+        killed.everywhere(base, &place).with_context(|| killed.name)?;
+    }
+    Ok(())
+}
+
+impl Killed {
+    fn everywhere(&self, base: &Base<'_>, place: &Place<'_>) -> Result<()> {
+        (self.begin)(place)?;
+        let began = Instant::now();
+        output(&mut (self.command)(place))?;
+        let whole = began.elapsed();
+        (self.done)(base, place)?;
+        for part in 0..PARTS {
+            (self.begin)(place)?;
+            let after = whole * part / PARTS;
+            kill_after(&mut (self.command)(place), after)?;
+            let again = || -> Result<()> {
+                verified(place, &place.store)?;
+                output(&mut (self.command)(place))?;
+                (self.done)(base, place)?;
+                verified(place, &place.store)?;
+                place.nothing_half_written()
+            };
+            again().with_context(|| format!("after a kill at {after:?} of {whole:?}"))?;
+        }
+        Ok(())
+    }
+}
+
+fn kill_after(command: &mut Command, time: Duration) -> Result<()> {
+    let end = Instant::now() + time;
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    while Instant::now() < end && child.try_wait()?.is_none() {
+        // how often to look
+        thread::sleep(Duration::from_millis(1));
+    }
+    child.kill()?;
+    child.wait()?;
+    Ok(())
+}
+
+/// Every file of a store has the digest it is named by.
+fn verified(place: &Place<'_>, store: &Path) -> Result<()> {
+    let mut command = Command::new(place.slipway());
+    output(command.args(["store", "verify", "--report", "--store"]).arg(store)).map(drop)
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    gone(fs::remove_dir_all(folder))
+}
+
+/// Removed, or not there.
+fn gone(removed: io::Result<()>) -> Result<()> {
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// In the same, empty store and the same output; then over their own result.

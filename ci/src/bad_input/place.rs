@@ -60,7 +60,7 @@ impl<'w> Base<'w> {
     /// A place whose store is empty; its recipe is locked.
     pub fn cold_place(&self, case: &str) -> Result<Place<'w>> {
         let place = Place::empty(self.workshop, &self.folder, case)?;
-        fs::copy(self.folder.join("base/lock.toml"), &place.lock)?;
+        fs::copy(self.lock(), &place.lock)?;
         Ok(place)
     }
 
@@ -73,6 +73,11 @@ impl<'w> Base<'w> {
         output(Command::new("cp").arg("--sparse=always").arg(&self.image.disk).arg(&disk))?;
         change_state(&disk, |state| state.commit(Slot::A))?;
         Ok(disk)
+    }
+
+    /// The lock of the good image.
+    pub fn lock(&self) -> PathBuf {
+        self.folder.join("base/lock.toml")
     }
 
     /// The good bundle, for a command line.
