@@ -23,6 +23,9 @@ use crate::small_repository;
 use surroundings::{ALONE, Surroundings, WITH_SUB_IDS};
 
 const RECIPE: &str = "demo-node.toml";
+const SMALL: &str = "demo-small.toml";
+/// Roots other than the one of the larger demo.
+const FILE_SYSTEMS: [&str; 3] = ["erofs-lz4", "squashfs", "ext4"];
 /// Of the package that the sandbox is needed for.
 const SCRIPTED: &str = "gives-away";
 
@@ -52,6 +55,7 @@ pub fn run(workshop: &Workshop) -> Result<()> {
     output(Command::new("chmod").arg("755").arg(folder.path()))?;
     let bits = Bits { workshop, folder: folder.path().to_owned() };
     bits.of_the_demo()?;
+    bits.of_the_formats()?;
     bits.of_scripts()
 }
 
@@ -78,6 +82,30 @@ impl Bits<'_> {
         let disk_only = self.without_bundle(&root)?;
         self.identical(&disk_only, &built)?;
         println!("ok      root and {}, who has no sub-ids", ALONE.name);
+        Ok(())
+    }
+
+    /// Every kind of root, and with each all disk files and archives.
+    fn of_the_formats(&self) -> Result<()> {
+        let demo = self.workshop.top.join("recipes").join(SMALL);
+        for filesystem in FILE_SYSTEMS {
+            let name = format!("every-{filesystem}");
+            let recipe = self.folder.join(&name).with_extension("toml");
+            let text = format!(
+                "schema = 1\nextends = [{:?}]\nname = {name:?}\n\
+                 [root]\nfilesystem = {filesystem:?}\narchives = [\"oci\", \"tar\"]\n\
+                 [disk]\nformats = [\"raw\", \"vhdx\", \"vhdx-fixed\", \"qcow2\"]\n",
+                demo.display().to_string(),
+            );
+            fs::write(&recipe, text)?;
+            let lock = self.locked(&recipe)?;
+            let root = self.as_root(&recipe, &lock, &["--disk-only"])?;
+            let vendor = self.vendored(&recipe, &lock)?;
+            let test = Surroundings::new(self.workshop, &self.folder, &WITH_SUB_IDS, &vendor)?;
+            let built = test.build(&name, &["--disk-only"])?;
+            self.identical(&root, &built)?;
+            println!("ok      {filesystem} in all disk files, and the archives");
+        }
         Ok(())
     }
 
@@ -176,7 +204,7 @@ impl Bits<'_> {
         let said = self.compare(one, other).output()?;
         let text = String::from_utf8_lossy(&said.stdout);
         ensure!(text == "identical\n", "{} is not {}:\n{text}", one.display(), other.display());
-        Ok(())
+        output(Command::new("diff").args(["--recursive", "--brief"]).arg(one).arg(other)).map(drop)
     }
 
     /// In the root, that one file differs, and no other.

@@ -60,11 +60,25 @@ impl Surroundings {
         };
         copy(&workshop.programs.slipway, "slipway")?;
         copy(&workshop.keys()?, "keys")?;
-        copy(vendor, "store")?;
+        made.mount_store()?;
+        copy(&vendor.join("."), "store")?;
         let owner = format!("{0}:{0}", user.name);
         output(Command::new("chown").args(["-R", &owner]).arg(&made.folder))?;
         output(Command::new("chmod").args(["-R", "go-rwx"]).arg(&made.folder))?;
         Ok(made)
+    }
+
+    /// The store is to lie on a tmpfs, which lists the files of a folder the
+    /// newest first: no other file system here does.
+    fn mount_store(&self) -> Result<()> {
+        let store = self.store();
+        fs::create_dir(&store)?;
+        let mut mount = Command::new("mount");
+        output(mount.args(["-t", "tmpfs", "-o", "size=2g", "store"]).arg(store)).map(drop)
+    }
+
+    fn store(&self) -> PathBuf {
+        self.folder.join("store")
     }
 
     /// Builds an image of the vendored store; gives its folder.
@@ -96,8 +110,8 @@ impl Surroundings {
         command.arg(format!("TMPDIR={}", path("tmp").display()));
         command.args(["sh", "-c", "umask 077; exec \"$@\"", "sh"]);
         command.arg(path("slipway")).arg("build");
-        command.arg(path("store").join("images").join(name).join("recipe.toml"));
-        command.arg("--offline").arg("--store").arg(path("store"));
+        command.arg(self.store().join("images").join(name).join("recipe.toml"));
+        command.arg("--offline").arg("--store").arg(self.store());
         command.arg("--keys").arg(path("keys")).arg("--out").arg(path("images"));
         command.current_dir(&self.folder);
         command
@@ -107,6 +121,7 @@ impl Surroundings {
 impl Drop for Surroundings {
     fn drop(&mut self) {
         // What stays goes with the folder around it.
+        let _ = output(Command::new("umount").arg(self.store()));
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
