@@ -3,12 +3,19 @@
 //! a text comes to lie depends on what was added before it, and has to be the
 //! same as there for the same bytes to come out.
 
-use std::collections::HashMap;
-
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 struct Node {
     offset: usize,
     length: usize,
+    /// By the byte before what both end with, in the order of that byte. Sorted
+    /// rather than hashed: there are few, and no text makes it slow.
+    children: Vec<(u8, usize)>,
+}
+
+impl Node {
+    fn child(&self, byte: u8) -> Result<usize, usize> {
+        self.children.binary_search_by_key(&byte, |(byte, _)| *byte)
+    }
 }
 
 /// Texts, each followed by a zero byte; the empty one is first.
@@ -16,13 +23,11 @@ struct Node {
 pub struct SharedTails {
     bytes: Vec<u8>,
     nodes: Vec<Node>,
-    /// From a node, by the byte before what both end with.
-    children: HashMap<(usize, u8), usize>,
 }
 
 impl Default for SharedTails {
     fn default() -> Self {
-        Self { bytes: vec![0], nodes: vec![Node::default()], children: HashMap::new() }
+        Self { bytes: vec![0], nodes: vec![Node::default()] }
     }
 }
 
@@ -30,36 +35,36 @@ impl SharedTails {
     /// Adds a text without zero bytes; gives its offset.
     pub fn add(&mut self, text: &[u8]) -> usize {
         let mut at = 0;
-        for (depth, byte) in text.iter().rev().enumerate() {
+        for byte in text.iter().rev() {
             if let Some(offset) = self.tail(at, text) {
                 return offset;
             }
-            match self.children.get(&(at, *byte)) {
-                Some(child) => at = *child,
-                None => {
-                    debug_assert!(depth < text.len());
-                    return self.append(at, *byte, text);
+            match self.nodes[at].child(*byte) {
+                Ok(child) => at = self.nodes[at].children[child].1,
+                Err(place) => {
+                    let child = (*byte, self.nodes.len());
+                    self.nodes[at].children.insert(place, child);
+                    return self.append(text);
                 }
             }
         }
         // All of it led here, so what is here ends with it.
-        let node = self.nodes[at];
+        let node = &self.nodes[at];
         node.offset + node.length - text.len()
     }
 
     /// Where what a node has ends with `text`.
     fn tail(&self, at: usize, text: &[u8]) -> Option<usize> {
-        let Node { offset, length } = self.nodes[at];
+        let Node { offset, length, .. } = self.nodes[at];
         let start = offset + length.checked_sub(text.len())?;
         (self.bytes[start..offset + length] == *text).then_some(start)
     }
 
-    fn append(&mut self, parent: usize, byte: u8, text: &[u8]) -> usize {
+    fn append(&mut self, text: &[u8]) -> usize {
         let offset = self.bytes.len();
         self.bytes.extend_from_slice(text);
         self.bytes.push(0);
-        self.children.insert((parent, byte), self.nodes.len());
-        self.nodes.push(Node { offset, length: text.len() });
+        self.nodes.push(Node { offset, length: text.len(), children: Vec::new() });
         offset
     }
 
