@@ -133,7 +133,8 @@ fn import(
                 let source = Source { line: number, ..*source };
                 if let Some((key, value)) = property(line) {
                     let rest = left.checked_sub(matches.len());
-                    *left = rest.ok_or_else(|| format!("with it more than {MAX_PROPERTIES} properties"))?;
+                    *left = rest
+                        .ok_or_else(|| format!("with it more than {MAX_PROPERTIES} properties"))?;
                     matches.iter().for_each(|one| trie.insert(one, key, value, &source));
                 }
             }
