@@ -12,6 +12,11 @@ const FOLDERS: [&str; 2] = ["/usr/local/lib/systemd/catalog", "/usr/lib/systemd/
 const DATABASE: &str = "/var/lib/systemd/catalog/database";
 /// The largest text has 30 KB.
 const MAX_FILE_BYTES: u64 = 4 << 20;
+/// All of systemd's texts, in all languages, have 400 KB.
+const MAX_ALL_BYTES: usize = 8 << 20;
+/// What is said of one message, the headers of all texts about it together: it
+/// is put together anew with each of them.
+const MAX_MESSAGE_BYTES: usize = 32 << 10;
 /// Signature, no flags.
 const SIGNATURE: &[u8; 16] = b"RHHHKSLP\0\0\0\0\0\0\0\0";
 const HEADER_BYTES: u64 = 40;
@@ -29,6 +34,12 @@ pub enum CatalogError {
         path: String,
         /// Which line, from 1; 0 for the file.
         line: usize,
+    },
+    /// More than anybody explains.
+    #[error("{path}: with it the catalog has more than {} MiB", MAX_ALL_BYTES >> 20)]
+    TooMuch {
+        /// The file that was too much.
+        path: String,
     },
     /// The tree does not have what it should.
     #[error("catalog")]
@@ -64,8 +75,11 @@ fn compile(tree: &Tree) -> Result<Option<Vec<u8>>, CatalogError> {
         }
     }
     let mut catalog = Catalog::default();
+    let mut left = MAX_ALL_BYTES;
     for path in files.values() {
         let text = tree.read(path, MAX_FILE_BYTES)?;
+        let rest = left.checked_sub(text.len());
+        left = rest.ok_or_else(|| CatalogError::TooMuch { path: path.clone() })?;
         catalog.import(path, &text).map_err(|line| {
             let path = path.clone();
             CatalogError::Line { path, line }
@@ -120,10 +134,11 @@ impl Catalog {
         let Some((key, payload)) = entry else {
             return Ok(());
         };
-        if payload.is_empty() {
+        if payload.is_empty() || payload.len() > MAX_MESSAGE_BYTES {
             return Err(line);
         }
         match self.texts.get_mut(&key) {
+            Some(known) if known.len() > MAX_MESSAGE_BYTES => return Err(line),
             Some(known) => *known = combined(&payload, known),
             None => {
                 self.order.push(key.clone());
@@ -275,5 +290,28 @@ mod tests {
         let mut tree = tree(&[]);
         update(&mut tree).unwrap();
         assert!(tree.get(DATABASE).is_none());
+    }
+
+    #[test]
+    fn what_is_said_of_one_message_is_bounded() {
+        let once = format!("-- {}\n{}\n", "0".repeat(32), "x".repeat(MAX_MESSAGE_BYTES / 2));
+        let import = |times: usize| {
+            let text = vec![once.as_str(); times].join("\n");
+            Catalog::default().import("/a.catalog", text.as_bytes())
+        };
+        assert_eq!(import(2), Ok(()));
+        assert_eq!(import(9), Err(10));
+        let long = format!("-- {}\n{}\n", "0".repeat(32), "x".repeat(MAX_MESSAGE_BYTES + 1));
+        assert_eq!(Catalog::default().import("/a.catalog", long.as_bytes()), Err(0));
+    }
+
+    #[test]
+    fn all_texts_together_are_bounded() {
+        let comment = format!("#{}", "x".repeat(3 << 20));
+        let names = ["a", "b", "c"].map(|name| format!("/usr/lib/systemd/catalog/{name}.catalog"));
+        let files: Vec<(&str, &str)> = names.iter().map(|name| (&**name, &*comment)).collect();
+        compile(&tree(&files[..2])).unwrap();
+        let error = compile(&tree(&files)).unwrap_err().to_string();
+        assert!(error.starts_with("/usr/lib/systemd/catalog/c.catalog: "), "{error}");
     }
 }

@@ -241,6 +241,14 @@ pub enum ComposeError {
         /// What in it, and why not.
         reason: String,
     },
+    /// More triggers than can be held against all packages.
+    #[error("package {package}: with it the packages' triggers wait for more than {most} things")]
+    TooManyTriggers {
+        /// The package that was too much.
+        package: String,
+        /// How many there may be.
+        most: usize,
+    },
     /// A script whose failure keeps its package from being installed.
     #[error("{0}")]
     Failed(FailedScriptlet),

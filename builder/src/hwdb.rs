@@ -16,6 +16,10 @@ const FOLDERS: [&str; 2] = ["/etc/udev/hwdb.d", "/usr/lib/udev/hwdb.d"];
 const MAX_FILE_BYTES: u64 = 32 << 20;
 /// All texts together have 12 MB.
 const MAX_ALL_BYTES: usize = 128 << 20;
+/// A line has 200 bytes at most.
+const MAX_LINE_BYTES: usize = 1024;
+/// Matches times properties, over all records: systemd's have 130,000.
+const MAX_PROPERTIES: usize = 500_000;
 /// The file says which systemd made it; these are known to make the same.
 const VERSIONS: std::ops::RangeInclusive<u64> = 249..=255;
 /// Where distributions have the library whose name tells the version.
@@ -81,7 +85,7 @@ fn compile(tree: &Tree, prefix: &str, version: u64) -> Result<Option<Vec<u8>>, H
             files.insert(name, format!("{}/{name}", place.as_deref().unwrap_or(folder)));
         }
     }
-    let (mut trie, mut all) = (Trie::default(), 0);
+    let (mut trie, mut all, mut left) = (Trie::default(), 0, MAX_PROPERTIES);
     for (at, path) in files.values().enumerate() {
         let unknown = |why: &str| HwdbError::Unknown(format!("{path}: {why}"));
         let text = match tree.resolve(path) {
@@ -94,22 +98,30 @@ fn compile(tree: &Tree, prefix: &str, version: u64) -> Result<Option<Vec<u8>>, H
             return Err(unknown("no text, or too much of it"));
         }
         let priority = u16::try_from(at + 1).map_err(|_| unknown("too many files"))?;
-        let path = format!("{prefix}{path}");
-        import(&mut trie, &text, &Source { path: path.as_bytes(), priority, line: 0 });
+        let place = format!("{prefix}{path}");
+        let source = Source { path: place.as_bytes(), priority, line: 0 };
+        import(&mut trie, &text, &source, &mut left).map_err(|limit| unknown(&limit))?;
     }
     Ok((!files.is_empty()).then(|| trie.to_bytes(version)))
 }
 
 /// Matches, each on a line, then properties, indented, then an empty line.
-fn import(trie: &mut Trie, text: &[u8], source: &Source<'_>) {
+/// Each match has each property, and all of them are taken from `left`. Fails
+/// with the limit that is not kept.
+fn import(
+    trie: &mut Trie,
+    text: &[u8],
+    source: &Source<'_>,
+    left: &mut usize,
+) -> Result<(), String> {
     let (mut matches, mut in_data): (Vec<&[u8]>, bool) = (Vec::new(), false);
-    let mut lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
-    if lines.last().is_some_and(|last| last.is_empty()) {
-        lines.pop();
-    }
-    for (line, number) in lines.into_iter().zip(1..) {
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    for (line, number) in text.split(|byte| *byte == b'\n').zip(1..) {
         if line.first() == Some(&b'#') {
             continue;
+        }
+        if line.len() > MAX_LINE_BYTES {
+            return Err(format!("line {number}: more than {MAX_LINE_BYTES} bytes"));
         }
         let line = line.split(|byte| *byte == b'#').next().unwrap_or_default();
         let line = trim_end(line);
@@ -120,14 +132,21 @@ fn import(trie: &mut Trie, text: &[u8], source: &Source<'_>) {
                 in_data = true;
                 let source = Source { line: number, ..*source };
                 if let Some((key, value)) = property(line) {
+                    let rest = left.checked_sub(matches.len());
+                    *left = rest
+                        .ok_or_else(|| format!("with it more than {MAX_PROPERTIES} properties"))?;
                     matches.iter().for_each(|one| trie.insert(one, key, value, &source));
                 }
             }
             // After properties, something else ends the record.
             Some(_) if in_data => (matches, in_data) = (Vec::new(), false),
+            Some(_) if matches.len() == *left => {
+                return Err(format!("with it more than {MAX_PROPERTIES} matches"));
+            }
             Some(_) => matches.push(line),
         }
     }
+    Ok(())
 }
 
 fn trim_end(line: &[u8]) -> &[u8] {
@@ -223,5 +242,43 @@ mod tests {
         let newer = TreePath::new("/usr/lib/systemd/libsystemd-shared-300.so").unwrap();
         tree.write(&newer, 0o755, Vec::new()).unwrap();
         assert!(update(&mut tree, false).is_err());
+    }
+
+    fn import_within(text: &str, mut left: usize) -> Result<(), String> {
+        let source = Source { path: b"/a.hwdb", priority: 1, line: 0 };
+        import(&mut Trie::default(), text.as_bytes(), &source, &mut left)
+    }
+
+    #[test]
+    fn matches_times_properties_are_bounded() {
+        let text = "a\nb\nc\n X=1\n Y=2\n\nd\n Z=3\n";
+        import_within(text, 7).unwrap();
+        assert!(import_within(text, 6).is_err());
+        assert!(import_within("a\nb\nc\n", 2).is_err());
+    }
+
+    #[test]
+    fn long_lines_are_not_taken() {
+        let mut tree = tree(&[]);
+        let path = TreePath::new("/etc/udev/hwdb.d/a.hwdb").unwrap();
+        tree.write(&path, 0o644, [b'a'; MAX_LINE_BYTES].to_vec()).unwrap();
+        compile(&tree, "", 255).unwrap();
+        tree.write(&path, 0o644, [b'a'; MAX_LINE_BYTES + 1].to_vec()).unwrap();
+        let error = compile(&tree, "", 255).unwrap_err().to_string();
+        assert_eq!(error, "hwdb: /etc/udev/hwdb.d/a.hwdb: line 1: more than 1024 bytes");
+    }
+
+    #[test]
+    fn matches_that_begin_with_each_other_need_no_stack() {
+        let small = std::thread::Builder::new().stack_size(64 << 10);
+        let run = move || {
+            let mut trie = Trie::default();
+            for len in 1..3000 {
+                let source = Source { path: b"/a.hwdb", priority: 1, line: 1 };
+                trie.insert(&b"a".repeat(len), b" K", b"1", &source);
+            }
+            trie.to_bytes(255).len()
+        };
+        assert!(small.spawn(run).unwrap().join().unwrap() > 2999 * 24);
     }
 }

@@ -259,6 +259,11 @@ pub fn unpack(path: &Path, into: &Path) -> Result<(), InputsError> {
         }
         match entry.header().entry_type() {
             tar::EntryType::Directory => fs::create_dir_all(&target).map_err(write)?,
+            // Whatever is read of the inputs would be read through it.
+            tar::EntryType::Symlink if !is_within_overlay(&name) => {
+                let why = "is a link, which only what is in an overlay can be";
+                return Err(malformed(format!("{} {why}", name.display())));
+            }
             tar::EntryType::Symlink => {
                 let link = entry.link_name().map_err(&read)?;
                 let link = link.ok_or_else(|| malformed("a link without a target".to_owned()))?;
@@ -275,4 +280,9 @@ pub fn unpack(path: &Path, into: &Path) -> Result<(), InputsError> {
         }
     }
     Ok(())
+}
+
+/// Whether it is part of an overlay: `overlay/0/…`.
+fn is_within_overlay(name: &Path) -> bool {
+    name.starts_with("overlay") && name.components().count() > 2
 }

@@ -8,6 +8,8 @@ use crate::tree::{Content, ContentError, Node, Tree, TreeError};
 
 const MODULES: &str = "/usr/lib/modules";
 const MAX_KERNEL_BYTES: u64 = 256 << 20;
+/// All modules of the initrd, unpacked; those of the demo have 3 MB.
+const MAX_MODULES_BYTES: usize = 256 << 20;
 const MAX_STUB_BYTES: u64 = 16 << 20;
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 
@@ -36,6 +38,14 @@ pub enum KernelError {
     /// Modules.
     #[error(transparent)]
     Modules(#[from] ModuleError),
+    /// More than an initrd should hold.
+    #[error("{path}: with it the modules of the initrd have more than {most} bytes")]
+    TooManyModules {
+        /// the module that was too much
+        path: String,
+        /// how many bytes they may have
+        most: usize,
+    },
     /// The stub is not in its package.
     #[error("package {package} has no file {path}")]
     NoStub {
@@ -110,11 +120,19 @@ fn modules(tree: &Tree, release: &str, recipe: &Recipe) -> Result<Vec<Module>, K
         recipe.boot.modules.iter().map(|name| name.as_str().to_owned()).collect();
     // the recipe says which file system the root is; it need not say so twice
     wanted.push(recipe.root.filesystem.module().to_owned());
-    let order = index.load_order(&wanted)?;
-    order
-        .into_iter()
-        .map(|path| Ok(modules::module(path, tree.read(path, MAX_KERNEL_BYTES)?)?))
-        .collect()
+    load(tree, &index.load_order(&wanted)?, MAX_MODULES_BYTES)
+}
+
+/// The modules at `paths`, if they have no more than `most` bytes.
+fn load(tree: &Tree, paths: &[&str], most: usize) -> Result<Vec<Module>, KernelError> {
+    let (mut loaded, mut left) = (Vec::new(), most);
+    for path in paths {
+        let module = modules::module(path, tree.read(path, MAX_KERNEL_BYTES)?)?;
+        let too_much = || KernelError::TooManyModules { path: (*path).to_owned(), most };
+        left = left.checked_sub(module.bytes.len()).ok_or_else(too_much)?;
+        loaded.push(module);
+    }
+    Ok(loaded)
 }
 
 /// The tree's os-release with this image's name and version, for whoever lists
@@ -143,4 +161,19 @@ pub fn stub(package: &Package, recipe: &Recipe) -> Result<Vec<u8>, KernelError> 
         path: path.into(),
     })?;
     content.read(MAX_STUB_BYTES).map_err(KernelError::Stub)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::testing::tree;
+
+    #[test]
+    fn the_modules_of_an_initrd_are_bounded() {
+        let paths = ["/usr/lib/modules/6.6/a.ko", "/usr/lib/modules/6.6/b.ko"];
+        let tree = tree(&paths.map(|path| (path, "1234")));
+        assert_eq!(load(&tree, &paths, 8).unwrap().len(), 2);
+        let error = load(&tree, &paths, 7).unwrap_err().to_string();
+        assert!(error.starts_with(paths[1]) && error.ends_with("more than 7 bytes"), "{error}");
+    }
 }

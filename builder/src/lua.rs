@@ -21,6 +21,7 @@ use mlua::{
 use crate::sandbox::Call;
 use crate::tree::Tree;
 use files::Files;
+use memory::Memory;
 use pattern::Budget;
 use state::{Host, State};
 
@@ -31,6 +32,7 @@ mod glob;
 mod io;
 mod lengths;
 mod macros;
+mod memory;
 mod mode;
 mod open_file;
 mod os;
@@ -51,7 +53,7 @@ const COUNT_EVERY: u32 = 10_000;
 /// How long it may take beyond that: one instruction can copy 64 MiB.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// Memory that Lua may take, in bytes.
+/// Memory that Lua may take, in bytes; see [`memory`] for what is not its own.
 const MAX_MEMORY: usize = 64 << 20;
 
 /// What scripts are called in messages.
@@ -90,9 +92,10 @@ pub enum LuaError {
 /// If it fails: the tree then has what it did before, as with rpm. If it wants
 /// what is not supported or has to be ended, the tree is unchanged.
 pub fn run(tree: &mut Tree, call: &Call<'_>) -> Result<LuaRan, LuaError> {
-    let state = State::new(Files::new(tree.clone()), call.stdin);
+    let memory = Memory::new(memory::MAX_BYTES);
+    let state = State::new(Files::new(tree.clone(), &memory), &memory, call.stdin);
     let host = Host(Rc::new(RefCell::new(state)));
-    let result = execute(&host, call);
+    let result = execute(&host, &memory, call);
     let mut state = host.0.try_borrow_mut().map_err(|_| LuaError::Failed {
         message: "it is still running".to_owned(),
         output: String::new(),
@@ -101,7 +104,10 @@ pub fn run(tree: &mut Tree, call: &Call<'_>) -> Result<LuaRan, LuaError> {
     if let Some(what) = state.unsupported.take() {
         return Err(LuaError::Unsupported(what));
     }
-    let message = result.err().map(|error| message(&error));
+    let message = match memory.exceeded() {
+        true => Some(TOO_MUCH.to_owned()),
+        false => result.err().map(|error| message(&error)),
+    };
     if !message.as_ref().is_some_and(|text| was_ended(text)) {
         *tree = std::mem::replace(&mut state.files.tree, Tree::new(0));
     }
@@ -136,7 +142,7 @@ fn calling_line(traceback: &str) -> Option<&str> {
     caller.get(..SCRIPT.len() + end + 2)
 }
 
-fn execute(host: &Host, call: &Call<'_>) -> mlua::Result<()> {
+fn execute(host: &Host, memory: &Memory, call: &Call<'_>) -> mlua::Result<()> {
     let libraries = StdLib::COROUTINE
         | StdLib::TABLE
         | StdLib::STRING
@@ -146,7 +152,7 @@ fn execute(host: &Host, call: &Call<'_>) -> mlua::Result<()> {
     let lua = Lua::new_with(libraries, LuaOptions::default())?;
     lua.set_memory_limit(MAX_MEMORY)?;
     let budget = Rc::new(Budget::new(MAX_INSTRUCTIONS));
-    limit(&lua, budget.clone())?;
+    limit(&lua, budget.clone(), memory.clone())?;
     globals(&lua, host)?;
     strings::replace(&lua, &lua.globals().get("string")?, &budget)?;
     lengths::replace(&lua, &budget)?;
@@ -171,14 +177,14 @@ fn execute(host: &Host, call: &Call<'_>) -> mlua::Result<()> {
     done.map(drop)
 }
 
-/// Ends a script that takes too long. After that every instruction ends it, so
+/// Ends a script that takes too long or too much. After that every instruction ends it, so
 /// that it cannot go on by catching the error.
-fn limit(lua: &Lua, budget: Rc<Budget>) -> mlua::Result<()> {
+fn limit(lua: &Lua, budget: Rc<Budget>, memory: Memory) -> mlua::Result<()> {
     let begun = Instant::now();
     let triggers = HookTriggers::new().every_nth_instruction(COUNT_EVERY);
     lua.set_global_hook(triggers, move |lua, _| {
         let left = budget.take(u64::from(COUNT_EVERY));
-        if left && begun.elapsed() < TIME_LIMIT {
+        if left && begun.elapsed() < TIME_LIMIT && !memory.exceeded() {
             return Ok(VmState::Continue);
         }
         let end = |_: &Lua, _: &mlua::debug::Debug| Err(too_long());
@@ -189,6 +195,10 @@ fn limit(lua: &Lua, budget: Rc<Budget>) -> mlua::Result<()> {
 
 /// What a script has as its last word that took too long.
 const TOO_LONG: &str = "it takes too long";
+
+/// What a script has that made its host hold too much.
+const TOO_MUCH: &str =
+    "not enough memory: its variables and what it reads and writes have more than 64 MiB";
 
 fn too_long() -> mlua::Error {
     mlua::Error::runtime(TOO_LONG)

@@ -183,7 +183,7 @@ impl Rebuild<'_> {
             return Err(RebuildError::NoInputs(self.folder.into()));
         }
         inputs::unpack(&archive, into)?;
-        let recipe = Recipe::load(&into.join(inputs::RECIPE_FILE));
+        let recipe = Recipe::load_carried(&into.join(inputs::RECIPE_FILE));
         let mut recipe = recipe.map_err(|problems| RebuildError::Recipe {
             path: archive.clone(),
             problems: problems.to_string(),
@@ -318,6 +318,59 @@ mod tests {
         let signing = Signing::load(&folder).expect("just made");
         let root = Root::first(&signing.root).expect("self-signed");
         (signing, root)
+    }
+
+    /// Puts an archive of one file there, and a link.
+    fn put_inputs(image: &Path, recipe: &str, link: Option<(&str, &Path)>) {
+        let out = File::create(image.join(report::INPUTS_FILE)).expect("made");
+        let mut tar = tar::Builder::new(out);
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        if let Some((name, target)) = link {
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_size(0);
+            tar.append_link(&mut header, name, target).expect("added");
+        }
+        header.set_entry_type(tar::EntryType::Regular);
+        header.set_size(recipe.len() as u64);
+        tar.append_data(&mut header, inputs::RECIPE_FILE, recipe.as_bytes()).expect("added");
+        tar.finish().expect("written");
+    }
+
+    #[test]
+    fn inputs_do_not_reach_what_is_outside_of_them() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        let (signing, root) = keys_in(folder.join("keys"));
+        let image = image(folder, &signing, b"{}", b"{}");
+        let secret = folder.join("secret");
+        fs::create_dir(&secret).expect("made");
+        fs::write(secret.join("file"), "the secret").expect("written");
+        let said = || rebuild(folder, &image, &root).expect_err("refused").to_string();
+        fs::create_dir(folder.join("out")).expect("made");
+        for path in [
+            secret.display().to_string(),
+            "../../secret".to_owned(),
+            "overlay/../../../secret".to_owned(),
+        ] {
+            let overlay = format!("root.overlay = [\"{path}\"]");
+            let key = format!("[[repository]]\nkeys = [\"{path}/file\"]");
+            let pinned = format!("[[repository]]\nkeys = [{{ path = \"{path}/file\" }}]");
+            for recipe in [overlay, key, pinned] {
+                put_inputs(&image, &recipe, None);
+                let said = said();
+                assert!(said.contains("leads out of the recipe's folder"), "{recipe}: {said}");
+                assert!(said.contains("inputs.tar"), "{said}");
+            }
+            put_inputs(&image, &format!("extends = [\"{path}/file\"]"), None);
+            let said = said();
+            assert!(said.contains("extends nothing") && !said.contains("the secret"), "{said}");
+        }
+        for name in ["overlay/0", "keys", "keys/k", "lock.toml"] {
+            put_inputs(&image, "root.overlay = [\"overlay/0\"]", Some((name, &secret)));
+            let said = said();
+            assert!(said.contains(&format!("inputs.tar: {name} is a link")), "{said}");
+        }
     }
 
     fn rebuild(folder: &Path, image: &Path, trusted: &Root) -> Result<Rebuilt, RebuildError> {

@@ -230,6 +230,13 @@ impl Recipe {
         read::recipe(path)
     }
 
+    /// Reads somebody else's recipe at `path`, as [`FlatRecipe`] is written.
+    /// Repositories may be anywhere, as what comes of them is checked by the
+    /// lock; keys and overlays are beside it or refused.
+    pub fn load_carried(path: &Path) -> Result<Self, Problems> {
+        read::carried_recipe(path)
+    }
+
     /// Takes every server out of it: what is not at hand is then an error that
     /// names it, and no connection is ever opened.
     pub fn go_offline(&mut self) {

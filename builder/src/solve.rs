@@ -141,6 +141,17 @@ pub enum SolveError {
     /// The file lists of a repository cannot be read.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
+    /// More is said of what goes with what than is looked at.
+    #[error(
+        "{package}: with it the packages that could play a part make more than {most} rules, as \
+         many versions of one package do; leave some out with `snapshot`, `only` or `exclude`"
+    )]
+    TooMuch {
+        /// The package that was too much.
+        package: String,
+        /// How many rules there may be.
+        most: usize,
+    },
 }
 
 /// Chooses the packages for `request`.

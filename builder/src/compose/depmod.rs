@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::modules::{MAX_MODULE_BYTES, ModuleError, Room};
 use crate::parallel;
 use crate::tree::{Node, PathError, Tree, TreeError, TreePath};
 
@@ -17,8 +18,9 @@ mod order;
 use index::Index;
 use module::Module;
 
-/// No kernel module or list comes near this.
-const MAX_FILE_BYTES: u64 = 256 << 20;
+/// The longest list of Debian's kernel, what is said of its built-in modules,
+/// has half a megabyte.
+const MAX_LIST_BYTES: u64 = 8 << 20;
 
 /// What can go wrong with the index of modules.
 #[derive(Debug, thiserror::Error)]
@@ -26,19 +28,23 @@ pub enum DepmodError {
     /// A module cannot be read, or an index not be made.
     #[error("module index")]
     Tree(#[from] TreeError),
-    /// Something that is no kernel module, though its name says so.
-    #[error("{path}: not a kernel module: {reason}")]
-    NotAModule {
-        /// Where it is.
-        path: String,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// Something that is no kernel module, though its name says so, or more
+    /// than is taken.
+    #[error(transparent)]
+    Module(#[from] ModuleError),
     /// Modules that need each other.
     #[error("kernel modules need each other in a circle, {module} among them")]
     Cycle {
         /// One of them.
         module: String,
+    },
+    /// An index that no kernel has.
+    #[error("{file} of the kernel's modules would have more than {} MiB", most >> 20)]
+    TooLarge {
+        /// Which.
+        file: &'static str,
+        /// How many bytes it may have.
+        most: usize,
     },
 }
 
@@ -61,20 +67,27 @@ pub fn run(tree: &mut Tree, version: &str) -> Result<(), DepmodError> {
     let needs = order::needs(&modules)?;
     let builtin = list(tree, &folder, "modules.builtin")?;
     let info = bytes(tree, &folder, "modules.builtin.modinfo")?;
-    let files: [(&str, Vec<u8>); 10] = [
-        ("modules.dep", dependencies(&modules, &needs).join("").into_bytes()),
+    let texts = [
+        ("modules.dep", dependencies(&modules, &needs).join("")),
+        ("modules.alias", aliases(&modules)),
+        ("modules.softdep", softdeps(&modules)),
+        ("modules.symbols", symbols(&modules)),
+        ("modules.devname", device_names(&modules)),
+    ];
+    for (name, text) in texts {
+        tree.rewrite(&folder.join(name)?, 0o644, text.into_bytes())?;
+    }
+    let indexes = [
         ("modules.dep.bin", dependency_index(&modules, &needs)),
-        ("modules.alias", aliases(&modules).into_bytes()),
         ("modules.alias.bin", alias_index(&modules)),
-        ("modules.softdep", softdeps(&modules).into_bytes()),
-        ("modules.symbols", symbols(&modules).into_bytes()),
         ("modules.symbols.bin", symbol_index(&modules)),
         ("modules.builtin.bin", builtin_index(&builtin)),
         ("modules.builtin.alias.bin", builtin_alias_index(&info)),
-        ("modules.devname", device_names(&modules).into_bytes()),
     ];
-    for (name, bytes) in files {
-        tree.rewrite(&folder.join(name)?, 0o644, bytes)?;
+    for (file, index) in indexes {
+        let most = index::MAX_BYTES;
+        let bytes = index.to_bytes(most).ok_or(DepmodError::TooLarge { file, most })?;
+        tree.rewrite(&folder.join(file)?, 0o644, bytes)?;
     }
     Ok(())
 }
@@ -100,11 +113,12 @@ fn load(tree: &Tree, folder: &TreePath) -> Result<Vec<Module>, DepmodError> {
             }
         }
     }
-    let found: Vec<(String, String)> = found.into_iter().collect();
-    let read = |(name, path): &(String, String)| {
-        let bytes = tree.read(&format!("{folder}{path}"), MAX_FILE_BYTES)?;
-        let wrong = |reason| DepmodError::NotAModule { path: format!("{folder}{path}"), reason };
-        Module::read(name.clone(), path.trim_start_matches('/').to_owned(), bytes).map_err(wrong)
+    let found: Vec<String> = found.into_values().collect();
+    let room = Room::default();
+    let read = |path: &String| {
+        let place = format!("{folder}{path}");
+        let bytes = tree.read(&place, MAX_MODULE_BYTES)?;
+        Ok(Module::read(&place, path.trim_start_matches('/').to_owned(), bytes, &room)?)
     };
     parallel::map(&found, read).into_iter().collect()
 }
@@ -112,7 +126,7 @@ fn load(tree: &Tree, folder: &TreePath) -> Result<Vec<Module>, DepmodError> {
 fn bytes(tree: &Tree, folder: &TreePath, name: &str) -> Result<Vec<u8>, DepmodError> {
     let path = folder.join(name)?;
     match tree.resolve(path.as_str()) {
-        Some(_) => Ok(tree.read(path.as_str(), MAX_FILE_BYTES)?),
+        Some(_) => Ok(tree.read(path.as_str(), MAX_LIST_BYTES)?),
         None => Ok(Vec::new()),
     }
 }
@@ -131,12 +145,12 @@ fn dependencies(modules: &[Module], needs: &[Vec<usize>]) -> Vec<String> {
     modules.iter().zip(needs).map(line).collect()
 }
 
-fn dependency_index(modules: &[Module], needs: &[Vec<usize>]) -> Vec<u8> {
+fn dependency_index(modules: &[Module], needs: &[Vec<usize>]) -> Index {
     let mut index = Index::default();
     for (at, line) in dependencies(modules, needs).iter().enumerate() {
         index.insert(&modules[at].name, line.trim_end(), at);
     }
-    index.to_bytes()
+    index
 }
 
 fn aliases(modules: &[Module]) -> String {
@@ -149,14 +163,14 @@ fn aliases(modules: &[Module]) -> String {
     text
 }
 
-fn alias_index(modules: &[Module]) -> Vec<u8> {
+fn alias_index(modules: &[Module]) -> Index {
     let mut index = Index::default();
     for (at, module) in modules.iter().enumerate() {
         for alias in module.info("alias").filter_map(index::normalize_alias) {
             index.insert(&alias, &module.name, at);
         }
     }
-    index.to_bytes()
+    index
 }
 
 fn softdeps(modules: &[Module]) -> String {
@@ -186,24 +200,24 @@ fn symbols(modules: &[Module]) -> String {
     text
 }
 
-fn symbol_index(modules: &[Module]) -> Vec<u8> {
+fn symbol_index(modules: &[Module]) -> Index {
     let mut index = Index::default();
     for (symbol, at) in owners(modules) {
         index.insert(&format!("symbol:{symbol}"), &modules[at].name, at);
     }
-    index.to_bytes()
+    index
 }
 
-fn builtin_index(builtin: &[String]) -> Vec<u8> {
+fn builtin_index(builtin: &[String]) -> Index {
     let mut index = Index::default();
     for line in builtin.iter().filter(|line| line.starts_with(|c: char| c.is_ascii_alphabetic())) {
         index.insert(&module::name_of(line), "", 0);
     }
-    index.to_bytes()
+    index
 }
 
 /// The list holds `module.key=value`, each ended by a NUL.
-fn builtin_alias_index(info: &[u8]) -> Vec<u8> {
+fn builtin_alias_index(info: &[u8]) -> Index {
     let mut index = Index::default();
     for entry in info.split(|byte| *byte == 0) {
         let entry = String::from_utf8_lossy(entry);
@@ -217,7 +231,7 @@ fn builtin_alias_index(info: &[u8]) -> Vec<u8> {
             index.insert(&alias, module, 0);
         }
     }
-    index.to_bytes()
+    index
 }
 
 /// Device nodes that load a module when they are opened.

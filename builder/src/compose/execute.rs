@@ -29,7 +29,9 @@ pub struct Whose<'a> {
 }
 
 impl Whose<'_> {
-    fn name(&self) -> ScriptletName {
+    /// What it is called in messages.
+    #[must_use]
+    pub fn name(&self) -> ScriptletName {
         ScriptletName {
             package: self.package.identity.to_string(),
             phase: self.script.phase,
@@ -61,12 +63,13 @@ impl<'a, 'r> Execution<'a, 'r> {
     ///
     /// # Errors
     /// As [`Execution::run`].
-    pub fn all(
+    pub fn all<'t>(
         &mut self,
         packages: &[&Package],
-        triggered: Vec<Triggered<'_>>,
+        triggered: impl IntoIterator<Item = Result<Triggered<'t>, ComposeError>>,
     ) -> Result<(), ComposeError> {
         for one in triggered {
+            let one = one?;
             let whose = Whose { package: packages[one.owner], script: one.script };
             self.run(whose, &one.arguments, &one.stdin)?;
         }

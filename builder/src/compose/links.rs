@@ -4,7 +4,7 @@
 //! must whoever looks for conflicts or for the owner of a path.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::package::{FileKind, Package};
 use crate::tree::{Node, Tree, TreePath};
@@ -16,8 +16,8 @@ const MAX_LINKS: usize = 40;
 #[derive(Debug, Default)]
 pub struct Links {
     targets: HashMap<String, String>,
-    /// Folders that were asked for already.
-    folders: RefCell<HashMap<String, String>>,
+    /// Folders that were asked for already, those below one side by side.
+    folders: RefCell<BTreeMap<String, String>>,
 }
 
 impl Links {
@@ -44,7 +44,7 @@ impl Links {
         for (path, target) in found {
             let place = links.place(path);
             // It may change where folders lie that were asked for before.
-            links.folders.get_mut().retain(|folder, _| !is_below(folder, &place));
+            forget_below(links.folders.get_mut(), &place);
             links.targets.insert(place, target.to_owned());
         }
         links.folders.get_mut().clear();
@@ -96,8 +96,20 @@ impl Links {
     }
 }
 
-fn is_below(path: &str, folder: &str) -> bool {
-    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+/// Removes `place` and what is below it, in no more steps than that is.
+fn forget_below(folders: &mut BTreeMap<String, String>, place: &str) -> usize {
+    folders.remove(place);
+    let inside = format!("{place}/");
+    let mut steps = 1;
+    while let Some((folder, _)) = folders.range(inside.clone()..).next() {
+        if !folder.starts_with(&inside) {
+            break;
+        }
+        let folder = folder.clone();
+        folders.remove(&folder);
+        steps += 1;
+    }
+    steps
 }
 
 #[cfg(test)]
@@ -116,5 +128,15 @@ mod tests {
         assert_eq!(place("/lib"), "/lib");
         assert_eq!(place("/"), "/");
         assert!(place("/loop/x").ends_with("/x"));
+    }
+
+    #[test]
+    fn a_link_costs_as_much_as_it_changes() {
+        let named = ["/a", "/a/b", "/a/b/c", "/a-b", "/a.b", "/ab", "/b/a"];
+        let mut folders: BTreeMap<String, String> =
+            named.iter().map(|name| ((*name).to_owned(), String::new())).collect();
+        assert_eq!(forget_below(&mut folders, "/a"), 3);
+        assert_eq!(folders.keys().collect::<Vec<_>>(), ["/a-b", "/a.b", "/ab", "/b/a"]);
+        assert_eq!(forget_below(&mut folders, "/c"), 1);
     }
 }

@@ -12,7 +12,7 @@ use super::execute::{Execution, Whose};
 use super::links::Links;
 use super::plan::{self, Action};
 use super::runner::Runners;
-use super::triggers::{HIGH_PRIORITY, Installed, Triggered};
+use super::triggers::{self, ByPath, HIGH_PRIORITY, Installed};
 use super::{ComposeError, Options, Report, needs, place};
 use crate::package::{Package, Phase};
 use crate::tree::Tree;
@@ -42,7 +42,10 @@ pub fn run(
     let ordered: Vec<&Package> = order.iter().map(|at| &packages[*at]).collect();
     let tree = Tree::new(options.source_date_epoch);
     let execution = Execution::new(tree, options, runners);
-    let mut transaction = Transaction { packages: &ordered, actions: Vec::new(), execution };
+    triggers::check(&ordered)?;
+    let by_path: Vec<ByPath> = ordered.iter().map(|package| ByPath::of(package)).collect();
+    let mut transaction =
+        Transaction { packages: &ordered, actions: Vec::new(), by_path: &by_path, execution };
     transaction.all_of(Phase::PreTrans, 0)?;
     let tree = &transaction.execution.tree;
     transaction.actions = plan::plan(tree, &ordered, &Links::of(tree, &ordered), options)
@@ -52,8 +55,7 @@ pub fn run(
     }
     transaction.all_of(Phase::PostTrans, ordered.len())?;
     for at in 0..ordered.len() {
-        let triggered = transaction.installed(ordered.len()).transaction_file_triggers(at);
-        transaction.execution.all(&ordered, triggered)?;
+        transaction.transaction_file_triggers(at)?;
     }
     let actions = transaction.actions;
     let (tree, report) = transaction.execution.finish()?;
@@ -81,12 +83,14 @@ fn order(packages: &[Package]) -> Vec<usize> {
 struct Transaction<'a, 'r> {
     packages: &'a [&'a Package],
     actions: Vec<Vec<Action>>,
+    by_path: &'a [ByPath],
     execution: Execution<'a, 'r>,
 }
 
 impl<'a> Transaction<'a, '_> {
     fn installed(&self, count: usize) -> Installed<'a, '_> {
-        Installed { packages: self.packages, actions: &self.actions, count }
+        let Self { packages, actions, by_path, .. } = self;
+        Installed { packages, actions, by_path, count }
     }
 
     /// Runs `%pretrans` or `%posttrans` of all, with `count` packages installed.
@@ -127,7 +131,7 @@ impl<'a> Transaction<'a, '_> {
     fn triggers(&mut self, at: usize, phase: Phase, count: usize) -> Result<(), ComposeError> {
         let mut triggered = self.installed(count).waiting_for(at, phase);
         triggered.extend(self.installed(count).waited_by(at, phase));
-        self.run_all(triggered)
+        self.execution.all(self.packages, triggered.into_iter().map(Ok))
     }
 
     fn file_triggers(
@@ -136,11 +140,14 @@ impl<'a> Transaction<'a, '_> {
         count: usize,
         wanted: impl Fn(u32) -> bool,
     ) -> Result<(), ComposeError> {
-        let triggered = self.installed(count).file_triggers(at, wanted);
-        self.run_all(triggered)
+        let Self { packages, actions, by_path, execution } = self;
+        let installed = Installed { packages, actions, by_path, count };
+        execution.all(packages, installed.file_triggers(at, wanted))
     }
 
-    fn run_all(&mut self, triggered: Vec<Triggered<'a>>) -> Result<(), ComposeError> {
-        self.execution.all(self.packages, triggered)
+    fn transaction_file_triggers(&mut self, at: usize) -> Result<(), ComposeError> {
+        let Self { packages, actions, by_path, execution } = self;
+        let installed = Installed { packages, actions, by_path, count: packages.len() };
+        execution.all(packages, installed.transaction_file_triggers(at))
     }
 }

@@ -4,11 +4,21 @@
 //!
 //! [transaction]: super::transaction
 
+use super::ComposeError;
+use super::execute::Whose;
 use super::plan::{Action, FileState};
 use crate::package::{Package, Phase, Relation, Scriptlet};
 
 /// File triggers from this priority on run before `%post`, the others after it.
 pub const HIGH_PRIORITY: u32 = 10_000;
+
+/// What all triggers of an image wait for, together: each of them is held
+/// against each package. All packages of a distribution have some hundreds.
+const MAX_CONDITIONS: usize = 10_000;
+
+/// The list of files that a script reads. That of all files an image can have
+/// is a third of this; each prefix that a trigger names lists them anew.
+const MAX_LIST_BYTES: usize = 64 << 20;
 
 /// A script that is set off.
 pub struct Triggered<'a> {
@@ -22,6 +32,43 @@ pub struct Triggered<'a> {
     pub stdin: Vec<u8>,
 }
 
+/// Refuses packages whose triggers wait for more than can be looked for.
+///
+/// # Errors
+/// With the package that is too much.
+pub fn check(packages: &[&Package]) -> Result<(), ComposeError> {
+    let mut count = 0;
+    for package in packages {
+        count += package.scriptlets.iter().map(|script| script.conditions.len()).sum::<usize>();
+        if count > MAX_CONDITIONS {
+            let package = package.identity.to_string();
+            return Err(ComposeError::TooManyTriggers { package, most: MAX_CONDITIONS });
+        }
+    }
+    Ok(())
+}
+
+/// A package's files by their paths: those below a prefix lie side by side.
+pub struct ByPath(Vec<usize>);
+
+impl ByPath {
+    /// Of a package.
+    #[must_use]
+    pub fn of(package: &Package) -> Self {
+        let mut order: Vec<usize> = (0..package.files.len()).collect();
+        order.sort_by_key(|at| package.files[*at].path.as_str());
+        Self(order)
+    }
+
+    /// Places of the files below `prefix`, by path.
+    fn below<'s>(&'s self, package: &'s Package, prefix: &'s str) -> &'s [usize] {
+        let path = |at: &usize| package.files[*at].path.as_str();
+        let begin = self.0.partition_point(|at| path(at) < prefix);
+        let rest = &self.0[begin..];
+        &rest[..rest.partition_point(|at| path(at).starts_with(prefix))]
+    }
+}
+
 /// Packages in the order of installation, and how far that has come.
 #[derive(Clone, Copy)]
 pub struct Installed<'a, 's> {
@@ -29,6 +76,8 @@ pub struct Installed<'a, 's> {
     pub packages: &'s [&'a Package],
     /// What happens to their files.
     pub actions: &'s [Vec<Action>],
+    /// Their files by path.
+    pub by_path: &'s [ByPath],
     /// How many of them are installed.
     pub count: usize,
 }
@@ -94,29 +143,35 @@ impl<'a, 's> Installed<'a, 's> {
 
     /// `%filetriggerin` of all packages for the files of `at`, then those of
     /// `at` for the files of the others; of the priorities that `wanted` says.
-    #[must_use]
-    pub fn file_triggers(&self, at: usize, wanted: impl Fn(u32) -> bool) -> Vec<Triggered<'a>> {
+    /// Their lists of files are made when it is their turn: each may be long.
+    pub fn file_triggers(
+        self,
+        at: usize,
+        wanted: impl Fn(u32) -> bool,
+    ) -> impl Iterator<Item = Result<Triggered<'a>, ComposeError>> {
         let owners = 0..self.count;
         let all = self.by_priority(owners, Phase::FileTriggerIn, Scope::Only(at), &wanted);
         let scope = Scope::AllBut(Some(at));
         let own = self.by_priority(at..at + 1, Phase::FileTriggerIn, scope, &wanted);
-        all.into_iter().chain(own).collect()
+        all.chain(own)
     }
 
     /// `%transfiletriggerin` of the package `at` for all files there are.
-    #[must_use]
-    pub fn transaction_file_triggers(&self, at: usize) -> Vec<Triggered<'a>> {
+    pub fn transaction_file_triggers(
+        self,
+        at: usize,
+    ) -> impl Iterator<Item = Result<Triggered<'a>, ComposeError>> {
         let scope = Scope::AllBut(None);
         self.by_priority(at..at + 1, Phase::TransFileTriggerIn, scope, &|_| true)
     }
 
-    fn by_priority(
-        &self,
+    fn by_priority<W: Fn(u32) -> bool>(
+        self,
         owners: std::ops::Range<usize>,
         phase: Phase,
         scope: Scope,
-        wanted: &impl Fn(u32) -> bool,
-    ) -> Vec<Triggered<'a>> {
+        wanted: &W,
+    ) -> impl Iterator<Item = Result<Triggered<'a>, ComposeError>> + use<'a, 's, W> {
         let mut found: Vec<(usize, usize, &Scriptlet)> = Vec::new();
         for owner in owners {
             let scripts = of_phase(self.packages[owner], phase);
@@ -126,21 +181,25 @@ impl<'a, 's> Installed<'a, 's> {
         found.sort_by_key(|(owner, index, script)| {
             (std::cmp::Reverse(script.priority), *owner, *index)
         });
-        let triggered = |(owner, _, script): (usize, usize, &'a Scriptlet)| {
-            let stdin = self.matching(&script.conditions, scope);
+        let triggered = move |(owner, _, script): (usize, usize, &'a Scriptlet)| {
+            let Some(stdin) = self.matching(&script.conditions, scope, MAX_LIST_BYTES) else {
+                let package = self.packages[owner];
+                let script = Whose { package, script }.name();
+                let reason = "the files it waits for, once for each prefix that it names";
+                let reason =
+                    format!("{reason}, are a list of more than {} MiB", MAX_LIST_BYTES >> 20);
+                return Some(Err(ComposeError::NotRun { script, reason }));
+            };
             // A file trigger is told 0 instead of a count.
-            (!stdin.is_empty()).then(|| Triggered {
-                owner,
-                script,
-                arguments: numbers(&[0]),
-                stdin,
-            })
+            let arguments = numbers(&[0]);
+            (!stdin.is_empty()).then_some(Ok(Triggered { owner, script, arguments, stdin }))
         };
-        found.into_iter().filter_map(triggered).collect()
+        found.into_iter().filter_map(triggered)
     }
 
-    /// The files below the prefixes that conditions name, prefix by prefix.
-    fn matching(&self, conditions: &[Relation], scope: Scope) -> Vec<u8> {
+    /// The files below the prefixes that conditions name, prefix by prefix; none
+    /// if they are more than `most` bytes.
+    fn matching(&self, conditions: &[Relation], scope: Scope, most: usize) -> Option<Vec<u8>> {
         let mut lines = Vec::new();
         for prefix in conditions.iter().map(|condition| &*condition.dependency.name) {
             let packages = match scope {
@@ -152,29 +211,34 @@ impl<'a, 's> Installed<'a, 's> {
                 if !skipped {
                     self.files_below(at, prefix, scope, &mut lines);
                 }
+                if lines.len() > most {
+                    return None;
+                }
             }
         }
-        lines
+        Some(lines)
     }
 
     fn files_below(&self, at: usize, prefix: &str, scope: Scope, lines: &mut Vec<u8>) {
-        let files = || self.packages[at].files.iter().zip(&self.actions[at]);
+        let package = self.packages[at];
+        let mut below = self.by_path[at].below(package, prefix).to_vec();
         // In its database rpm finds packages by their folders only.
-        let folder = |path: &str| path.rfind('/').map_or(0, |slash| slash + 1);
-        let has_folder = || {
-            let mut paths = files().map(|(file, _)| file.path.as_str());
-            paths.any(|path| path[..folder(path)].starts_with(prefix))
+        let has_folder = |at: &usize| {
+            let folder = package.files[*at].path.as_str().rfind('/').map_or(0, |slash| slash + 1);
+            folder >= prefix.len()
         };
-        if matches!(scope, Scope::AllBut(_)) && !has_folder() {
+        if matches!(scope, Scope::AllBut(_)) && !below.iter().any(has_folder) {
             return;
         }
-        for (file, action) in files() {
+        below.sort_unstable();
+        for file in below {
+            let action = self.actions[at][file];
             let there = match scope {
                 Scope::Only(_) => !action.skips(),
                 Scope::AllBut(_) => action.state() == FileState::Normal,
             };
-            if there && file.path.as_str().starts_with(prefix) {
-                lines.extend_from_slice(file.path.as_str().as_bytes());
+            if there {
+                lines.extend_from_slice(package.files[file].path.as_str().as_bytes());
                 lines.push(b'\n');
             }
         }
@@ -195,4 +259,75 @@ fn is_met(condition: &Relation, source: &Package) -> bool {
 
 fn numbers(counts: &[usize]) -> Vec<String> {
     counts.iter().map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::testing;
+
+    /// Waits for files below two prefixes, and has some itself.
+    fn package() -> Package {
+        let folder = tempfile::tempdir().unwrap();
+        let mut package = testing::package(folder.path(), "kit", |builder| {
+            for path in ["/usr/share/b", "/usr/share/a", "/usr/sharer", "/usr/lib/c"] {
+                testing::file(builder, path, "x");
+            }
+            let script = || rpm::Scriptlet::new("cat").prog(vec!["/bin/sh"]);
+            builder.file_trigger_in("/usr/share", None, script());
+            builder.file_trigger_in("/usr", None, script());
+        });
+        // Some builders sort; a package need not.
+        package.files.reverse();
+        package
+    }
+
+    fn conditions(package: &Package) -> Vec<Relation> {
+        package.scriptlets.iter().flat_map(|script| script.conditions.clone()).collect()
+    }
+
+    #[test]
+    fn lists_are_in_the_packages_order_and_bounded() {
+        let package = package();
+        let conditions = conditions(&package);
+        let by_path = [ByPath::of(&package)];
+        let (packages, actions) = ([&package], [vec![Action::Create; package.files.len()]]);
+        let installed =
+            Installed { packages: &packages, actions: &actions, by_path: &by_path, count: 1 };
+        let list = |conditions: &[Relation], most| {
+            let found = installed.matching(conditions, Scope::Only(0), most);
+            found.map(|found| String::from_utf8(found).unwrap())
+        };
+        let below = |prefix: &str| -> String {
+            let paths = package.files.iter().map(|file| file.path.as_str());
+            paths.filter(|path| path.starts_with(prefix)).map(|path| format!("{path}\n")).collect()
+        };
+        let whole = below("/usr/share") + &below("/usr");
+        assert_eq!(whole.lines().count(), 3 + 4);
+        assert_eq!(list(&conditions, whole.len()), Some(whole.clone()));
+        assert_eq!(list(&conditions, whole.len() - 1), None);
+        let again = vec![conditions.clone(); 1000].concat();
+        assert_eq!(list(&again, 10 * whole.len()), None);
+        // A package is found by its folders only, and `/usr/sharer` is none.
+        let mut other = conditions.clone();
+        other[0].dependency.name = "/usr/sharer".into();
+        let installed = |condition| {
+            let found = installed.matching(condition, Scope::AllBut(None), usize::MAX);
+            found.unwrap().len()
+        };
+        assert_eq!(installed(&other[..1]), 0);
+        assert!(installed(&conditions[..1]) > 0);
+    }
+
+    #[test]
+    fn triggers_that_wait_for_too_much_are_refused() {
+        let mut package = package();
+        let one = conditions(&package)[0].clone();
+        package.scriptlets[0].conditions = vec![one; MAX_CONDITIONS / 2 - 1];
+        check(&[&package, &package]).unwrap();
+        check(&[&package, &package, &package]).unwrap_err();
+        package.scriptlets[0].conditions.truncate(1);
+        let error = check(&vec![&package; MAX_CONDITIONS / 2 + 1]).unwrap_err().to_string();
+        assert!(error.starts_with("package kit-1.0-1.noarch: "), "{error}");
+    }
 }

@@ -1,7 +1,7 @@
 //! The compiled form: a radix tree of what is matched, nodes first, from the
 //! leaves up, and then all texts, which nodes name by their offsets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 
 use crate::shared_tails::SharedTails;
 
@@ -114,7 +114,7 @@ impl Trie {
         let mut out = Vec::with_capacity(HEADER_BYTES + nodes + texts.len());
         out.extend_from_slice(SIGNATURE);
         out.resize(HEADER_BYTES, 0);
-        let root = self.write_node(0, HEADER_BYTES + nodes, &mut out);
+        let root = self.write_nodes(HEADER_BYTES + nodes, &mut out);
         out.extend_from_slice(texts);
         let sizes = [HEADER_BYTES, NODE_BYTES, CHILD_BYTES, VALUE_BYTES];
         let fields = [out.len()].into_iter().chain(sizes).chain([root, nodes, texts.len()]);
@@ -125,32 +125,61 @@ impl Trie {
         out
     }
 
-    /// Writes what is below, then the node; gives its offset. It goes as deep
-    /// as one match begins with another, which the size of the texts limits.
-    fn write_node(&self, at: usize, texts: usize, out: &mut Vec<u8>) -> usize {
-        let node = &self.nodes[at];
-        let children: Vec<(u8, usize)> = node
-            .children
-            .iter()
-            .map(|(byte, child)| (*byte, self.write_node(*child, texts, out)))
-            .collect();
-        let offset = out.len();
-        let mut number = |number: usize| out.extend_from_slice(&(number as u64).to_le_bytes());
-        number(texts + node.prefix);
-        // One byte of count, at most 255 as no text has a zero byte, and padding.
-        number(children.len());
-        number(node.values.len());
-        for (byte, child) in children {
-            number(byte.into());
-            number(child);
+    /// Writes what is below each node, then the node; gives the root's offset.
+    /// They go as deep as one match begins with another, so it is no recursion.
+    fn write_nodes(&self, texts: usize, out: &mut Vec<u8>) -> usize {
+        let mut open = vec![Open::new(0, &self.nodes[0])];
+        let mut root = 0;
+        while let Some(Open { byte, node, below, children }) = open.last_mut() {
+            if let Some((first, child)) = below.next() {
+                open.push(Open::new(*first, &self.nodes[*child]));
+                continue;
+            }
+            let (byte, offset) = (*byte, out.len());
+            write_node(node, children, texts, out);
+            open.pop();
+            match open.last_mut() {
+                Some(parent) => parent.children.push((byte, offset)),
+                None => root = offset,
+            }
         }
-        for value in node.values.values() {
-            number(texts + value.key);
-            number(texts + value.value);
-            number(texts + value.path);
-            // A number of four bytes, one of two, and padding.
-            number(value.line as usize | usize::from(value.priority) << 32);
-        }
-        offset
+        root
+    }
+}
+
+/// A node of which some children are written.
+struct Open<'t> {
+    /// What its parent knows it by.
+    byte: u8,
+    node: &'t TrieNode,
+    /// Those that are not.
+    below: btree_map::Iter<'t, u8, usize>,
+    /// Offsets of those that are.
+    children: Vec<(u8, usize)>,
+}
+
+impl<'t> Open<'t> {
+    fn new(byte: u8, node: &'t TrieNode) -> Self {
+        Self { byte, node, below: node.children.iter(), children: Vec::new() }
+    }
+}
+
+/// `texts` is where texts will begin.
+fn write_node(node: &TrieNode, children: &[(u8, usize)], texts: usize, out: &mut Vec<u8>) {
+    let mut number = |number: usize| out.extend_from_slice(&(number as u64).to_le_bytes());
+    number(texts + node.prefix);
+    // One byte of count, at most 255 as no text has a zero byte, and padding.
+    number(children.len());
+    number(node.values.len());
+    for (byte, child) in children {
+        number((*byte).into());
+        number(*child);
+    }
+    for value in node.values.values() {
+        number(texts + value.key);
+        number(texts + value.value);
+        number(texts + value.path);
+        // A number of four bytes, one of two, and padding.
+        number(value.line as usize | usize::from(value.priority) << 32);
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::errno::Errno;
+use super::memory::{ENTRY_BYTES, Held, Memory};
 use crate::tree::{Content, Inode, InodeId, Metadata, Node, Tree, TreePath};
 
 /// As many links as Linux follows.
@@ -36,12 +37,19 @@ pub struct Files {
     directory: TreePath,
     /// bits that new files do not get
     pub umask: u16,
+    pub memory: Memory,
+    /// for entries and inodes that are new
+    entries: Held,
+    /// for the bytes of files that were written
+    written: BTreeMap<InodeId, Held>,
 }
 
 impl Files {
     /// In `/`, with rpm's umask.
-    pub fn new(tree: Tree) -> Self {
-        Self { tree, directory: TreePath::root(), umask: 0o022 }
+    pub fn new(tree: Tree, memory: &Memory) -> Self {
+        let (directory, umask) = (TreePath::root(), 0o022);
+        let (memory, entries, written) = (memory.clone(), memory.hold(), BTreeMap::new());
+        Self { tree, directory, umask, memory, entries, written }
     }
 
     /// The current directory.
@@ -236,8 +244,12 @@ impl Files {
         }
     }
 
-    /// Puts other bytes into a regular file.
+    /// Puts other bytes into a regular file, as far as memory goes.
     pub fn write(&mut self, id: InodeId, bytes: Vec<u8>) {
+        let held = self.written.entry(id).or_insert_with(|| self.memory.hold());
+        if !held.resize(bytes.len()) {
+            return;
+        }
         let now = self.tree.default_mtime();
         let inode = self.tree.inode_mut(id);
         if matches!(inode.node, Node::File(_)) {
@@ -295,6 +307,8 @@ impl Files {
         if place.found.is_some() || place.name.is_none() {
             return Err(Errno::Exists);
         }
+        let target_bytes = if let Node::Symlink(target) = &node { target.len() } else { 0 };
+        self.hold_entry(place, target_bytes)?;
         let above = &self.tree.inode(place.directory).meta;
         // A directory with setgid gives its group on, and itself to directories.
         let inherits = above.mode & 0o2000 != 0;
@@ -307,7 +321,14 @@ impl Files {
         self.tree.locate(place.path.as_str()).ok_or(Errno::Missing)
     }
 
+    /// What the tree gets with a new entry, whose name's folders it may get too.
+    fn hold_entry(&mut self, place: &Place, more: usize) -> Result<()> {
+        let bytes = place.path.as_str().len() + more + ENTRY_BYTES;
+        self.entries.grow(bytes).then_some(()).ok_or(Errno::TooLarge)
+    }
+
     fn enter(&mut self, place: &Place, id: InodeId) -> Result<()> {
+        self.hold_entry(place, 0)?;
         let name = place.name.clone().ok_or(Errno::Exists)?;
         match &mut self.tree.inode_mut(place.directory).node {
             Node::Directory(entries) => entries.insert(name, id),

@@ -5,25 +5,35 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use super::files::Files;
 
-/// Paths that a pattern may lead to.
+/// Paths that a pattern may lead to, those of its first parts among them.
 const MAX_FOUND: usize = 100_000;
 
 /// Every path that matches, sorted. The pattern is absolute or relative to the
 /// current directory.
-pub fn find(files: &Files, pattern: &str) -> Result<Vec<String>, globset::Error> {
+pub fn find(files: &Files, pattern: &str) -> Result<Vec<String>, String> {
     let start = if pattern.starts_with('/') { "/" } else { "" };
-    let mut found = vec![start.to_owned()];
+    let (mut found, mut left) = (vec![start.to_owned()], MAX_FOUND);
     for part in pattern.split('/').filter(|part| !part.is_empty()) {
         let matcher = match part.contains(['*', '?', '[', '{']) {
-            true => Some(GlobBuilder::new(part).literal_separator(true).build()?.compile_matcher()),
+            true => Some(matcher(part).map_err(|error| error.to_string())?),
             false => None,
         };
-        let next = found.iter().flat_map(|at| step(files, at, part, matcher.as_ref()));
-        found = next.take(MAX_FOUND).collect();
+        let mut next = Vec::new();
+        for at in &found {
+            let below = step(files, at, part, matcher.as_ref());
+            let looked_at = 1 + below.len();
+            left = left.checked_sub(looked_at).ok_or("it leads to too many paths")?;
+            next.extend(below);
+        }
+        found = next;
     }
     found.retain(|path| !path.is_empty());
     found.sort_unstable();
     Ok(found)
+}
+
+fn matcher(part: &str) -> Result<GlobMatcher, globset::Error> {
+    Ok(GlobBuilder::new(part).literal_separator(true).build()?.compile_matcher())
 }
 
 fn step(files: &Files, at: &str, part: &str, matcher: Option<&GlobMatcher>) -> Vec<String> {

@@ -27,11 +27,11 @@ struct Handle {
 pub fn table(lua: &Lua, host: &Host) -> mlua::Result<Table> {
     let io = lua.create_table()?;
     host.refuse(lua, &io, "io", &REFUSED)?;
+    let (input, memory) = host.with(|state| (state.input.to_vec(), state.memory.clone()))?;
     let stream = |kind, bytes| Handle {
-        file: Rc::new(RefCell::new(OpenFile::stream(kind, bytes))),
+        file: Rc::new(RefCell::new(OpenFile::stream(kind, bytes, &memory))),
         host: host.clone(),
     };
-    let input = host.with(|state| state.input.clone())?;
     let input = lua.create_userdata(stream(Kind::Input, input))?;
     let output = lua.create_userdata(stream(Kind::Output, Vec::new()))?;
     io.set("stdin", &input)?;
@@ -195,8 +195,7 @@ impl Handle {
 
     fn close(&self, lua: &Lua) -> mlua::Result<MultiValue> {
         self.check()?;
-        self.flush()?;
-        self.file.borrow_mut().closed = true;
+        self.host.with(|state| self.file.borrow_mut().close(&mut state.files))?;
         true.into_lua_multi(lua)
     }
 

@@ -4,7 +4,8 @@
 
 use super::errno::Errno;
 use super::files::Files;
-use crate::tree::InodeId;
+use super::memory::{Held, Memory};
+use crate::tree::{InodeId, Node};
 
 /// More than this no script writes.
 const MAX_BYTES: usize = 16 << 20;
@@ -28,6 +29,7 @@ pub struct OpenFile {
     pub kind: Kind,
     pub closed: bool,
     bytes: Vec<u8>,
+    held: Held,
     position: usize,
     may_read: bool,
     may_write: bool,
@@ -65,11 +67,16 @@ impl Mode {
 
 impl OpenFile {
     /// One of the streams that are always there, or `/dev/null`.
-    pub fn stream(kind: Kind, bytes: Vec<u8>) -> Self {
+    pub fn stream(kind: Kind, bytes: Vec<u8>, memory: &Memory) -> Self {
+        Self::with(kind, bytes, memory.hold())
+    }
+
+    fn with(kind: Kind, bytes: Vec<u8>, held: Held) -> Self {
         Self {
             kind,
             closed: false,
             bytes,
+            held,
             position: 0,
             may_read: kind != Kind::Output,
             may_write: kind != Kind::Input,
@@ -81,15 +88,21 @@ impl OpenFile {
     /// Opens a file of the tree.
     pub fn open(files: &mut Files, path: &str, mode: Mode) -> Result<Self, Errno> {
         if path == "/dev/null" && files.resolve(path).is_err() {
-            return Ok(Self::stream(Kind::Null, Vec::new()));
+            return Ok(Self::stream(Kind::Null, Vec::new(), &files.memory));
         }
         let id = if mode.create { files.open_or_create(path)? } else { files.resolve(path)? };
-        let old = match files.tree.inode(id).node {
+        let size_bytes = match &files.tree.inode(id).node {
+            Node::File(content) if !mode.truncate => content.size_bytes(),
+            _ => 0,
+        };
+        let size_bytes = usize::try_from(size_bytes).unwrap_or(usize::MAX);
+        let held = files.memory.take(size_bytes.min(MAX_BYTES)).ok_or(Errno::TooLarge)?;
+        let bytes = match files.tree.inode(id).node {
             // fopen(3) opens a directory; only reading it fails
-            crate::tree::Node::Directory(_) if !mode.write => Vec::new(),
+            Node::Directory(_) if !mode.write => Vec::new(),
+            Node::File(_) if mode.truncate => Vec::new(),
             _ => files.read(id)?,
         };
-        let bytes = if mode.truncate { Vec::new() } else { old };
         let position = if mode.append { bytes.len() } else { 0 };
         Ok(Self {
             position,
@@ -97,7 +110,7 @@ impl OpenFile {
             may_write: mode.write,
             append: mode.append,
             changed: mode.truncate,
-            ..Self::stream(Kind::File(id), bytes)
+            ..Self::with(Kind::File(id), bytes, held)
         })
     }
 
@@ -107,6 +120,14 @@ impl OpenFile {
             files.write(id, self.bytes.clone());
             self.changed = false;
         }
+    }
+
+    /// Puts what was written into the tree, and forgets it.
+    pub fn close(&mut self, files: &mut Files) {
+        self.flush(files);
+        self.bytes = Vec::new();
+        let _ = self.held.resize(0);
+        self.closed = true;
     }
 
     /// Writes at the position, or at the end.
@@ -125,6 +146,9 @@ impl OpenFile {
             return Err(Errno::TooLarge);
         }
         if self.bytes.len() < end {
+            if !self.held.resize(end) {
+                return Err(Errno::TooLarge);
+            }
             self.bytes.resize(end, 0);
         }
         if let Some(place) = self.bytes.get_mut(self.position..end) {

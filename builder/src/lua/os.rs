@@ -46,7 +46,8 @@ pub fn table(lua: &Lua, host: &Host, date: Function) -> mlua::Result<Table> {
     };
     os.set("tmpname", lua.create_function(temporary)?)?;
     let the = host.clone();
-    let get = move |_: &Lua, name: String| the.with(|state| state.environment.get(&name).cloned());
+    let get =
+        move |_: &Lua, name: String| the.with(|state| state.environment.all().get(&name).cloned());
     os.set("getenv", lua.create_function(get)?)?;
     os.set("clock", lua.create_function(|_, ()| Ok(0.0))?)?;
     os.set("difftime", lua.create_function(|_, (a, b): (f64, f64)| Ok(a - b))?)?;

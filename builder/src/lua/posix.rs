@@ -1,7 +1,5 @@
 //! rpm's `posix` table (`rpmio/lposix.c` of rpm 4.18) on a tree.
 
-use std::collections::BTreeMap;
-
 use mlua::{Error, Function, Lua, MultiValue, Table, Value, Variadic};
 
 use super::accounts;
@@ -222,7 +220,7 @@ fn directories(lua: &Lua, host: &Host, posix: &Table) -> mlua::Result<()> {
     let files = move |lua: &Lua, path: Option<String>| {
         let path = path.unwrap_or_else(|| ".".to_owned());
         match the.with(|state| state.files.names(&path))? {
-            Ok(names) => the.result(lua, Ok(each(lua, names)?), Some(&path)),
+            Ok(names) => the.result(lua, Ok(each(lua, &the, names)?), Some(&path)),
             Err(errno) => the.result(lua, Err::<(), _>(errno), Some(&path)),
         }
     };
@@ -233,28 +231,32 @@ fn directories(lua: &Lua, host: &Host, posix: &Table) -> mlua::Result<()> {
 }
 
 /// A function that gives one of `names` after the other, then nothing.
-fn each(lua: &Lua, names: Vec<String>) -> mlua::Result<Function> {
-    let names = std::cell::RefCell::new(names.into_iter());
-    lua.create_function(move |_, _: MultiValue| Ok(names.borrow_mut().next()))
+fn each(lua: &Lua, host: &Host, names: Vec<String>) -> mlua::Result<Function> {
+    let bytes = names.iter().map(|name| name.len() + size_of::<String>()).sum();
+    let held = host.hold(bytes)?;
+    let names = std::cell::RefCell::new((names.into_iter(), held));
+    lua.create_function(move |_, _: MultiValue| Ok(names.borrow_mut().0.next()))
 }
 
 fn environment(lua: &Lua, host: &Host, posix: &Table) -> mlua::Result<()> {
     let the = host.clone();
     let get = move |lua: &Lua, name: Option<String>| {
-        let all: BTreeMap<String, String> = the.with(|state| state.environment.clone())?;
-        match name {
-            Some(name) => match all.get(&name) {
+        the.with(|state| match (name, state.environment.all()) {
+            (Some(name), all) => match all.get(&name) {
                 Some(value) => lua.create_string(value).map(Value::String),
                 None => Ok(Value::Nil),
             },
-            None => lua.create_table_from(all).map(Value::Table),
-        }
+            (None, all) => {
+                let all = all.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+                lua.create_table_from(all).map(Value::Table)
+            }
+        })?
     };
     posix.set("getenv", lua.create_function(get)?)?;
     let the = host.clone();
     let set = move |_: &Lua, (name, value, over): (String, String, Option<bool>)| {
         the.with(|state| {
-            if over.unwrap_or(true) || !state.environment.contains_key(&name) {
+            if over.unwrap_or(true) || !state.environment.all().contains_key(&name) {
                 state.environment.insert(name, value);
             }
             DONE
@@ -273,8 +275,7 @@ fn environment(lua: &Lua, host: &Host, posix: &Table) -> mlua::Result<()> {
     };
     posix.set("putenv", lua.create_function(put)?)?;
     let the = host.clone();
-    let unset =
-        move |_: &Lua, name: String| the.with(|state| drop(state.environment.remove(&name)));
+    let unset = move |_: &Lua, name: String| the.with(|state| state.environment.remove(&name));
     posix.set("unsetenv", lua.create_function(unset)?)
 }
 

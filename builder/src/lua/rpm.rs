@@ -10,6 +10,7 @@ use mlua::{
 };
 
 use super::macros;
+use super::memory::{ENTRY_BYTES, Held};
 use super::state::Host;
 use crate::evr::compare_versions;
 
@@ -35,7 +36,7 @@ const LINE_BYTES: usize = 64;
 pub fn table(lua: &Lua, host: &Host) -> mlua::Result<Table> {
     let rpm = lua.create_table()?;
     host.refuse(lua, &rpm, "rpm", &REFUSED)?;
-    versions(lua, &rpm)?;
+    versions(lua, host, &rpm)?;
     base64(lua, &rpm)?;
     macro_calls(lua, host, &rpm)?;
     let the = host.clone();
@@ -59,26 +60,26 @@ pub fn table(lua: &Lua, host: &Host) -> mlua::Result<Table> {
 fn macro_calls(lua: &Lua, host: &Host, rpm: &Table) -> mlua::Result<()> {
     let the = host.clone();
     let expand = move |_: &Lua, text: String| match the
-        .with(|state| macros::expand(&state.macros, &text))?
+        .with(|state| macros::expand(state.macros.all(), &text))?
     {
         Ok(expanded) => Ok(expanded),
         Err(part) => the.unsupported(&format!("rpm.expand of {part}")),
     };
     rpm.set("expand", lua.create_function(expand)?)?;
     let the = host.clone();
-    let define = move |_: &Lua, text: String| match the
-        .with(|state| macros::define(&mut state.macros, &text))?
-    {
-        Some(()) => Ok(()),
+    let define = move |_: &Lua, text: String| match macros::definition(&text) {
+        Some((name, body)) => {
+            the.with(|state| state.macros.insert(name.to_owned(), body.to_owned()))
+        }
         None => the.unsupported(&format!("rpm.define of {text:?}")),
     };
     rpm.set("define", lua.create_function(define)?)?;
     let the = host.clone();
-    let undefine = move |_: &Lua, name: String| the.with(|state| drop(state.macros.remove(&name)));
+    let undefine = move |_: &Lua, name: String| the.with(|state| state.macros.remove(&name));
     rpm.set("undefine", lua.create_function(undefine)?)?;
     let the = host.clone();
     let defined = move |_: &Lua, name: String| {
-        match the.with(|state| state.macros.contains_key(&name))? {
+        match the.with(|state| state.macros.all().contains_key(&name))? {
             true => Ok((true, false)),
             // A macro that is not known here may well be known to an rpm.
             false => the.unsupported(&format!("rpm.isdefined of {name}")),
@@ -146,25 +147,32 @@ impl Version {
     }
 }
 
-impl UserData for Version {
+/// A version that a script has.
+struct Kept {
+    version: Version,
+    _held: Held,
+}
+
+impl UserData for Kept {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
-        fields.add_field_method_get("e", |_, this| Ok(this.epoch.clone()));
-        fields.add_field_method_get("v", |_, this| Ok(this.version.clone()));
-        fields.add_field_method_get("r", |_, this| Ok(this.release.clone()));
+        fields.add_field_method_get("e", |_, this| Ok(this.version.epoch.clone()));
+        fields.add_field_method_get("v", |_, this| Ok(this.version.version.clone()));
+        fields.add_field_method_get("r", |_, this| Ok(this.version.release.clone()));
     }
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        type Other = UserDataRef<Version>;
+        type Other = UserDataRef<Kept>;
         methods.add_meta_method(MetaMethod::Eq, |_, this, other: Other| {
-            Ok(this.order(&other).is_eq())
+            Ok(this.version.order(&other.version).is_eq())
         });
         methods.add_meta_method(MetaMethod::Lt, |_, this, other: Other| {
-            Ok(this.order(&other).is_lt())
+            Ok(this.version.order(&other.version).is_lt())
         });
         methods.add_meta_method(MetaMethod::Le, |_, this, other: Other| {
-            Ok(this.order(&other).is_le())
+            Ok(this.version.order(&other.version).is_le())
         });
         methods.add_meta_method(MetaMethod::ToString, |_, this, ()| {
+            let this = &this.version;
             let epoch = this.epoch.as_ref().map(|epoch| format!("{epoch}:")).unwrap_or_default();
             let release = this.release.as_ref().map(|one| format!("-{one}")).unwrap_or_default();
             Ok(format!("{epoch}{}{release}", this.version))
@@ -172,7 +180,7 @@ impl UserData for Version {
     }
 }
 
-fn versions(lua: &Lua, rpm: &Table) -> mlua::Result<()> {
+fn versions(lua: &Lua, host: &Host, rpm: &Table) -> mlua::Result<()> {
     let compare = |_: &Lua, (one, two): (String, String)| {
         let parse = |position: u8, text: &str| {
             let wrong = || {
@@ -187,7 +195,9 @@ fn versions(lua: &Lua, rpm: &Table) -> mlua::Result<()> {
         })
     };
     rpm.set("vercmp", lua.create_function(compare)?)?;
-    let make = |lua: &Lua, words: Variadic<Option<String>>| -> mlua::Result<MultiValue> {
+    let the = host.clone();
+    let make = move |lua: &Lua, words: Variadic<Option<String>>| -> mlua::Result<MultiValue> {
+        let bytes = words.iter().flatten().map(String::len).sum::<usize>() + ENTRY_BYTES;
         let made = match words.as_slice() {
             [Some(text)] => Version::parse(text),
             [epoch, Some(version), release] => Some(Version {
@@ -202,7 +212,7 @@ fn versions(lua: &Lua, rpm: &Table) -> mlua::Result<()> {
             }
         };
         match made {
-            Some(version) => version.into_lua_multi(lua),
+            Some(version) => Kept { version, _held: the.hold(bytes)? }.into_lua_multi(lua),
             None => Ok(MultiValue::new()),
         }
     };

@@ -2,13 +2,13 @@
 //! it has printed, its environment, files that are open.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
 use mlua::{Error, IntoLuaMulti, Lua, MultiValue, Table, Value};
 
 use super::errno::Errno;
 use super::files::Files;
+use super::memory::{Held, Memory, Texts};
 use super::open_file::OpenFile;
 
 /// More output than this is forgotten, the beginning first.
@@ -24,28 +24,33 @@ pub struct State {
     /// what the script asked for and does not get: it ends the script for good,
     /// whatever the script does about the error
     pub unsupported: Option<String>,
-    pub environment: BTreeMap<String, String>,
+    pub environment: Texts,
     pub errno: Option<Errno>,
-    /// what is left of standard input
-    pub input: Vec<u8>,
+    /// standard input
+    pub input: Rc<[u8]>,
+    /// how much of it was handed out, line by line
+    lines_read: usize,
     /// how many temporary names were given out
     pub temporary: u32,
-    pub macros: BTreeMap<String, String>,
+    pub macros: Texts,
+    pub memory: Memory,
     open: Vec<Weak<RefCell<OpenFile>>>,
 }
 
 impl State {
-    pub fn new(files: Files, input: &[u8]) -> Self {
+    pub fn new(files: Files, memory: &Memory, input: &[u8]) -> Self {
         let environment = crate::sandbox::environment(files.tree.default_mtime());
         Self {
             files,
             output: Vec::new(),
             unsupported: None,
-            environment: environment.into_iter().collect(),
+            environment: Texts::new(memory, environment),
             errno: None,
-            input: input.to_vec(),
+            input: input.into(),
+            lines_read: 0,
             temporary: 0,
-            macros: super::macros::standard(),
+            macros: Texts::new(memory, super::macros::standard()),
+            memory: memory.clone(),
             open: Vec::new(),
         }
     }
@@ -63,13 +68,10 @@ impl State {
 
     /// The next line of standard input, without its end.
     pub fn next_line(&mut self) -> Option<Vec<u8>> {
-        if self.input.is_empty() {
-            return None;
-        }
-        let end = self.input.iter().position(|byte| *byte == b'\n');
-        let rest = self.input.split_off(end.map_or(self.input.len(), |end| end + 1));
-        let mut line = std::mem::replace(&mut self.input, rest);
-        line.truncate(end.unwrap_or(line.len()));
+        let rest = self.input.get(self.lines_read..).filter(|rest| !rest.is_empty())?;
+        let end = rest.iter().position(|byte| *byte == b'\n');
+        let line = rest[..end.unwrap_or(rest.len())].to_vec();
+        self.lines_read += end.map_or(rest.len(), |end| end + 1);
         Some(line)
     }
 
@@ -104,6 +106,12 @@ impl Host {
         let mut state =
             self.0.try_borrow_mut().map_err(|_| Error::runtime("called within a call"))?;
         Ok(with(&mut state))
+    }
+
+    /// Holds so many bytes of the script's memory.
+    pub fn hold(&self, bytes: usize) -> mlua::Result<Held> {
+        let held = self.with(|state| state.memory.take(bytes))?;
+        held.ok_or_else(|| Error::runtime(super::TOO_MUCH))
     }
 
     /// Ends the script: what it asks for is not to be had.

@@ -186,10 +186,12 @@ fn find_match(
 }
 
 fn gmatch(lua: &Lua, budget: &Rc<Budget>, call: &Call, _: &MultiValue) -> mlua::Result<MultiValue> {
-    let (subject, pattern) = (call.subject.as_bytes().to_vec(), call.pattern.as_bytes().to_vec());
-    let mut next = call.begin(subject.len()).unwrap_or(subject.len() + 1);
+    let (text, pattern) = (call.subject.clone(), call.pattern.clone());
+    let len = text.as_bytes().len();
+    let mut next = call.begin(len).unwrap_or(len + 1);
     let (mut last, budget) = (None, budget.clone());
     let each = move |lua: &Lua, _: MultiValue| {
+        let (subject, pattern) = (text.as_bytes(), pattern.as_bytes());
         let mut matcher = Matcher::new(&subject, &pattern, &budget);
         let first = next;
         for start in first..=subject.len() {

@@ -160,7 +160,11 @@ fn listing(tree: &Tree) -> Vec<String> {
             Node::Symlink(target) => format!("link {target}"),
             _ => "fifo".to_owned(),
         };
-        let links = if inode.node.is_directory() { 0 } else { Files::new(tree.clone()).links(id) };
+        let links = if inode.node.is_directory() {
+            0
+        } else {
+            Files::new(tree.clone(), &Memory::new(0)).links(id)
+        };
         let meta = &inode.meta;
         lines.push(format!("{path} {:o} {}:{} {what} {links}", meta.mode, meta.uid, meta.gid));
     });
@@ -360,6 +364,42 @@ fn time_and_memory_are_limited() {
             "local f = io.open('/x', 'w') while true do assert(f:write(('x'):rep(1 << 20))) end",
             "large",
         ),
+        (
+            "local x, n = ('x'):rep(1 << 20), 0
+          while true do n = n + 1 posix.setenv('V' .. n, x) end",
+            "64 MiB",
+        ),
+        (
+            "local x, n = ('x'):rep(1 << 20), 0
+          while true do n = n + 1 rpm.define('m' .. n .. ' ' .. x) end",
+            "64 MiB",
+        ),
+        (
+            "local x, all = ('x'):rep(1 << 20), {}
+          while true do all[#all + 1] = rpm.ver('1', x, '1') end",
+            "64 MiB",
+        ),
+        (
+            "local x, n = ('x'):rep(1 << 20), 0
+          while true do n = n + 1 local f = io.open('/x' .. n, 'w') f:write(x) f:close() end",
+            "64 MiB",
+        ),
+        (
+            "local f = io.open('/x', 'w') f:write(('x'):rep(1 << 23)) f:close()
+          local all = {} for at = 1, 9 do all[at] = io.open('/x') end",
+            "64 MiB",
+        ),
+        ("local n = 0 while true do n = n + 1 posix.mkdir('/d' .. n) end", "64 MiB"),
+        (
+            "local x, n = ('x'):rep(1 << 20), 0
+          while true do n = n + 1 posix.symlink(x, '/l' .. n) end",
+            "64 MiB",
+        ),
+        (
+            "for n = 1, 5000 do posix.mkdir('/d' .. n) end
+          local all = {} while true do all[#all + 1] = posix.files('/') end",
+            "64 MiB",
+        ),
     ];
     for (text, expected) in cases {
         // What a script did before a limit ended it does not count.
@@ -475,6 +515,18 @@ fn a_large_tree_costs_little() {
     prints(&mut tree, "posix.mkdir('/new') posix.symlink('x', '/y')");
     println!("a script on 10,000 files: {:?}", begun.elapsed());
     assert!(tree.get("/new").is_some() && tree.get("/opt/5/file5").is_some());
+}
+
+#[test]
+fn what_is_closed_or_replaced_takes_no_memory() {
+    let mut tree = small();
+    let text = "local x = ('x'):rep(1 << 20)
+        for n = 1, 200 do
+            local f = io.open('/x', 'w') f:write(x) f:close()
+            f = io.open('/x') f:close()
+            posix.setenv('V', x) rpm.define('m ' .. x)
+        end print(posix.getenv('V') == x)";
+    assert_eq!(prints(&mut tree, text), "true\n");
 }
 
 #[test]

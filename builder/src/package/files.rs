@@ -141,8 +141,11 @@ fn file(entry: &FileEntry<'_>, names: &mut Names) -> Result<PackageFile, Problem
 /// Regular files of one device and inode number are hard links of each other.
 fn mark_links(metadata: &PackageMetadata, files: &mut [PackageFile]) {
     let numbers = |tag| metadata.header.get_entry_data_as_u32_array(tag).unwrap_or_default();
-    let inodes = numbers(IndexTag::RPMTAG_FILEINODES);
     let devices = numbers(IndexTag::RPMTAG_FILEDEVICES);
+    link(&devices, &numbers(IndexTag::RPMTAG_FILEINODES), files);
+}
+
+fn link(devices: &[u32], inodes: &[u32], files: &mut [PackageFile]) {
     let mut sets: BTreeMap<(u32, u32), Vec<usize>> = BTreeMap::new();
     for (at, file) in files.iter().enumerate() {
         if let (FileKind::File, Some(inode)) = (&file.kind, inodes.get(at)) {
@@ -150,13 +153,14 @@ fn mark_links(metadata: &PackageMetadata, files: &mut [PackageFile]) {
             sets.entry((device, *inode)).or_default().push(at);
         }
     }
-    for ((_, inode), members) in sets {
+    // Inode numbers alone would not tell two sets of two devices apart.
+    for (((_, inode), members), number) in sets.into_iter().zip(0..) {
         let first = &files[members[0]];
         let (size, digest) = (first.size_bytes, first.digest.clone());
         // Some builders give every file inode 0; links at least look alike.
         let alike = |at: &usize| files[*at].size_bytes == size && files[*at].digest == digest;
         if inode != 0 && members.len() > 1 && members.iter().all(alike) {
-            members.iter().for_each(|at| files[*at].link_set = Some(inode));
+            members.iter().for_each(|at| files[*at].link_set = Some(number));
         }
     }
 }

@@ -25,12 +25,16 @@ fn strings<const N: usize>(texts: [&str; N]) -> IndexData {
 impl Forged {
     /// Of the files `/usr/share/kit/a`, with 4 bytes, and `b`, a link to it.
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let config = BuildConfig::v4().compression(CompressionType::None);
-        let path = write_with(folder.path(), "kit", config, |builder| {
+        Self::with(|builder| {
             file(builder, "/usr/share/kit/a", "text");
             link(builder, "/usr/share/kit/b", "a");
-        });
+        })
+    }
+
+    fn with(fill: impl FnOnce(&mut rpm::PackageBuilder)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = BuildConfig::v4().compression(CompressionType::None);
+        let path = write_with(folder.path(), "kit", config, fill);
         let package = rpm::Package::open(path).unwrap();
         let tags = package.metadata.header.get_all_entries().unwrap().into_iter().collect();
         Self { folder, tags, package }
@@ -299,4 +303,24 @@ fn a_whole_package_of_folders_is_fine() {
         }
     });
     assert_eq!(package.files.len(), 100);
+}
+
+#[test]
+fn links_of_one_number_on_two_devices_are_not_the_same_file() {
+    let forged = Forged::with(|builder| {
+        for (name, text) in [("a", "text"), ("b", "text"), ("c", "more"), ("d", "more")] {
+            file(builder, &format!("/usr/share/kit/{name}"), text);
+        }
+    });
+    let forged = forged.tag(IndexTag::RPMTAG_FILEINODES, IndexData::Int32(vec![7; 4]));
+    let forged = forged.tag(IndexTag::RPMTAG_FILEDEVICES, IndexData::Int32(vec![1, 1, 2, 2]));
+    let package = forged.open().unwrap();
+    let places = package.files.iter().map(|file| match file.content {
+        Some(Content::Range { offset_bytes, .. }) => (file.link_set.unwrap(), offset_bytes),
+        _ => panic!("{}: no bytes", file.path),
+    });
+    let [a, b, c, d] = places.collect::<Vec<_>>()[..] else { panic!("four files") };
+    assert_eq!((a, c), (b, d));
+    assert_ne!(a.0, c.0);
+    assert_ne!(a.1, c.1);
 }

@@ -1,5 +1,7 @@
 //! The scripts of a package that an installation would run.
 
+use std::collections::BTreeMap;
+
 use formats::digest::Digest;
 use rpm::{IndexTag, PackageMetadata};
 
@@ -213,11 +215,13 @@ fn triggers(
     let flags = numbers(tags.script_flags);
     let priorities = tags.priorities.map(numbers).unwrap_or_default();
     let conditions = relation::read(metadata, tags.conditions);
-    let index = numbers(tags.index);
+    let mut conditions_of: BTreeMap<u32, Vec<Relation>> = BTreeMap::new();
+    for (condition, index) in conditions.into_iter().zip(numbers(tags.index)) {
+        conditions_of.entry(index).or_default().push(condition);
+    }
     let mut found = Vec::new();
-    for (at, (text, program)) in texts.iter().zip(programs).enumerate() {
-        let of_this = conditions.iter().zip(&index).filter(|(_, index)| **index as usize == at);
-        let conditions: Vec<Relation> = of_this.map(|(one, _)| one.clone()).collect();
+    for ((at, (text, program)), index) in texts.iter().zip(programs).enumerate().zip(0..) {
+        let conditions = conditions_of.remove(&index).unwrap_or_default();
         let sense = conditions.first().map_or(0, |first| first.flags & relation::TRIGGER_MASK);
         let Some(phase) = phase(sense) else {
             continue;

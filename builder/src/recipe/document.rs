@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
@@ -68,9 +68,16 @@ pub(super) struct Entry {
 pub(super) struct Sources {
     files: Vec<SourceFile>,
     pub problems: Vec<Problem>,
+    /// Somebody else's: what it names lies below its own folder.
+    carried: bool,
 }
 
 impl Sources {
+    /// For a recipe that was carried along with all that it names.
+    pub fn carried() -> Self {
+        Self { carried: true, ..Self::default() }
+    }
+
     /// Reads `path` and everything it extends into one table: the extended
     /// files first and in order, so that the file itself has the last word.
     pub fn load(&mut self, path: &Path) -> Table {
@@ -119,6 +126,10 @@ impl Sources {
         let Some(entry) = table.0.remove("extends") else {
             return;
         };
+        if self.carried {
+            let message = "a recipe that was carried along is whole, and extends nothing";
+            return self.report(&entry.node.at, message, None);
+        }
         let Value::List(items) = entry.node.value else {
             let message = format!("`extends` must be a list, not {}", entry.node.value.kind());
             let problem = self.problem(&entry.node.at, message);
@@ -199,6 +210,18 @@ impl Sources {
         text.get(place.bytes.clone()).unwrap_or_default()
     }
 
+    /// As [`Sources::resolve`], for what is read while a recipe is: somebody
+    /// else's must not reach what lies outside of its own folder.
+    pub fn resolve_own(&mut self, place: &Place, text: &str) -> Option<PathBuf> {
+        let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+        if self.carried && !Path::new(text).components().all(inside) {
+            let hint = "what belongs to a recipe that was carried along lies beside it";
+            self.report(place, format!("`{text}` leads out of the recipe's folder"), Some(hint));
+            return None;
+        }
+        Some(self.resolve(place, text))
+    }
+
     /// `text` as a path relative to the file it is written in.
     pub fn resolve(&self, place: &Place, text: &str) -> PathBuf {
         beside(&self.files[place.file].path, text)
@@ -208,7 +231,6 @@ impl Sources {
 /// `text` relative to the folder of `file`, without `.` and, where that says
 /// the same, without `..`: the same fragment must have one path.
 fn beside(file: &Path, text: &str) -> PathBuf {
-    use std::path::Component;
     let mut path = file.parent().unwrap_or(Path::new("")).to_owned();
     for component in Path::new(text).components() {
         match component {

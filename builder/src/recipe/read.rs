@@ -33,6 +33,13 @@ pub(super) fn recipe(path: &Path) -> Result<Recipe, Problems> {
     recipe_of(sources, table, path)
 }
 
+/// Loads somebody else's recipe, which was carried along with all it names.
+pub(super) fn carried_recipe(path: &Path) -> Result<Recipe, Problems> {
+    let mut sources = Sources::carried();
+    let table = sources.load(path);
+    recipe_of(sources, table, path)
+}
+
 /// The recipe that `table` says, unless something was wrong with its `sources`.
 pub(super) fn recipe_of(
     mut sources: Sources,
@@ -195,7 +202,7 @@ fn read_key(
     from: Option<String>,
     signs: &str,
 ) -> Option<KeyFile> {
-    let path = sources.resolve(&written.at, &written.value);
+    let path = sources.resolve_own(&written.at, &written.value)?;
     match read_bounded(&path) {
         Ok(bytes) => Some(KeyFile { path, bytes, fingerprint }),
         Err(why) => {
@@ -293,7 +300,7 @@ fn sorted<T: Ord>(
 }
 
 fn overlay_folder(sources: &mut Sources, item: &Located<String>) -> Option<PathBuf> {
-    let path = sources.resolve(&item.at, &item.value);
+    let path = sources.resolve_own(&item.at, &item.value)?;
     if path.is_dir() {
         return Some(path);
     }

@@ -23,6 +23,11 @@ const INSTALL_ONLY: [&str; 6] = [
     "multiversion(kernel)",
 ];
 
+/// Clauses, and packages named in them, that are collected. All versions of a
+/// package exclude each other in pairs: 5,000 of one name make 25 million.
+const MAX_CLAUSES: usize = if cfg!(test) { 100_000 } else { 32 << 20 };
+const MAX_LITERALS: usize = 4 * MAX_CLAUSES;
+
 /// Why a clause must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
@@ -81,6 +86,10 @@ impl Rules {
         self.rules.len()
     }
 
+    fn is_full(&self) -> bool {
+        self.rules.len() > MAX_CLAUSES || self.literals.len() > MAX_LITERALS
+    }
+
     pub fn rule(&self, rule: usize) -> &Rule {
         &self.rules[rule]
     }
@@ -131,6 +140,7 @@ impl<'p, 'r> Collector<'p, 'r> {
             self.requires(package, relations)?;
             self.conflicts(package, relations)?;
             self.replaced(package, relations);
+            self.check(package)?;
             if self.weak {
                 self.wishes(&relations.recommends)?;
             }
@@ -161,8 +171,18 @@ impl<'p, 'r> Collector<'p, 'r> {
         }
     }
 
+    /// Refuses a repository that asks for clauses without end.
+    fn check(&self, by: Literal) -> Result<(), SolveError> {
+        let package = || self.pool.nevra(by).to_string();
+        match self.rules.is_full() {
+            true => Err(SolveError::TooMuch { package: package(), most: MAX_CLAUSES }),
+            false => Ok(()),
+        }
+    }
+
     fn requires(&mut self, by: Literal, relations: &Relations) -> Result<(), SolveError> {
         for id in &relations.requires {
+            self.check(by)?;
             let name = &*self.pool.repositories.dependency(*id).name;
             if let Some(feature) = name.strip_prefix("rpmlib(") {
                 if !RPMLIB.contains(&feature.trim_end_matches(')')) {
@@ -218,6 +238,7 @@ impl<'p, 'r> Collector<'p, 'r> {
 
     fn conflicts(&mut self, by: Literal, relations: &Relations) -> Result<(), SolveError> {
         for id in &relations.conflicts {
+            self.check(by)?;
             if !self.pool.repositories.dependency(*id).name.starts_with('(') {
                 for other in self.pool.providers(*id)?.iter() {
                     self.exclude(by, *other, Why::Conflicts(*id));
@@ -281,7 +302,7 @@ impl<'p, 'r> Collector<'p, 'r> {
     }
 
     fn exclude(&mut self, by: Literal, other: Literal, why: Why) {
-        if by != other {
+        if by != other && !self.rules.is_full() {
             let (least, other) = (by.max(other), by.min(other));
             self.rules.push(&[-least, -other], why, by);
         }

@@ -365,3 +365,11 @@ fn features_of_rpm_are_checked() {
     );
     assert!(!error.contains("Zstd"));
 }
+
+#[test]
+fn more_versions_of_a_package_than_can_be_compared_are_refused() {
+    let versions = |count| (1..=count).map(|at| package(&format!("a-{at}.x86_64"))).collect();
+    assert_eq!(answer(versions(200), &request("a")).as_deref(), Ok("a-200-1.x86_64"));
+    let error = answer(versions(400), &request("a")).expect_err("80,000 pairs");
+    assert!(error.starts_with("a-") && error.contains("more than 100000 rules"), "{error}");
+}

@@ -37,34 +37,48 @@ impl Store {
     pub fn partial(&self, digest: &Digest, size: u64) -> Result<Option<Partial>, StoreError> {
         let path = self.root.join(TEMPORARY).join(format!("{digest}{PARTIAL}"));
         loop {
-            let mut options = File::options();
-            let options = options.read(true).write(true).create(true).truncate(false);
-            let file = match options.open(&path) {
-                // Killed just before it was renamed; it was whole by then, and
-                // is not worth a case of its own.
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    fs::remove_file(&path).map_err(failed("replace", &path))?;
-                    continue;
+            let found = locked(&path);
+            let there = self.has(digest, size);
+            let Some(file) = (if there { found.unwrap_or(None) } else { found? }) else {
+                if there {
+                    return Ok(None);
                 }
-                opened => opened.map_err(failed("open", &path))?,
+                continue;
             };
-            file.lock().map_err(failed("lock", &path))?;
-            // Whoever held the lock may have given it its final name, or up.
-            let here = fs::metadata(&path).map(|found| found.ino()).ok();
-            let ours = here == Some(file.metadata().map_err(failed("read", &path))?.ino());
-            if self.has(digest, size) {
-                if ours {
-                    // Nobody needs it any more.
-                    fs::remove_file(&path).map_err(failed("remove", &path))?;
-                }
+            // Read-only it was whole, and its process killed just before it was
+            // renamed: not worth a case of its own.
+            let stat = file.metadata().map_err(failed("read", &path))?;
+            let whole = stat.permissions().readonly();
+            if there || whole {
+                // As it is locked, nobody is about to rename it.
+                fs::remove_file(&path).map_err(failed("remove", &path))?;
+            }
+            if there {
                 return Ok(None);
             }
-            if ours {
+            if !whole {
                 let store = self.clone();
                 return Partial::resume(store, file, path, *digest, size).map(Some);
             }
         }
     }
+}
+
+/// The file at `path`, made if there is none, when nobody else has it any more.
+/// `None` if whoever had it has given it its final name, or up.
+fn locked(path: &Path) -> Result<Option<File>, StoreError> {
+    let mut options = File::options();
+    let options = options.read(true).write(true).create(true).truncate(false);
+    let file = options.open(path).or_else(|error| match error.kind() {
+        // Whole, and so read-only: it can be locked all the same.
+        io::ErrorKind::PermissionDenied => File::open(path).map_err(|_| error),
+        _ => Err(error),
+    });
+    let file = file.map_err(failed("open", path))?;
+    file.lock().map_err(failed("lock", path))?;
+    let here = fs::metadata(path).map(|found| found.ino()).ok();
+    let ours = here == Some(file.metadata().map_err(failed("read", path))?.ino());
+    Ok(ours.then_some(file))
 }
 
 impl Partial {

@@ -64,6 +64,49 @@ fn leftovers_of_the_dead_are_removed_and_work_of_the_living_is_not() {
     assert!(files(&store).is_empty());
 }
 
+/// Waits until somebody waits for the lock of a file, or `until` says so.
+fn wait_for_waiter(inode: u64, until: impl Fn() -> bool) {
+    let waits = |line: &str| line.contains("->") && line.contains(&format!(":{inode} "));
+    while !until() && !fs::read_to_string("/proc/locks").expect("locks").lines().any(waits) {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_download_is_left_to_whoever_is_about_to_name_it() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let store = Store::open(folder.path()).expect("store");
+    let bytes = content(1);
+    let (size, digest) = (bytes.len() as u64, Digest::of(&bytes));
+    let path = folder.path().join(TEMPORARY).join(format!("{digest}{PARTIAL}"));
+    let whole = || {
+        fs::write(&path, &bytes).expect("written");
+        let file = File::open(&path).expect("there");
+        file.set_permissions(fs::Permissions::from_mode(0o444)).expect("read-only");
+        file
+    };
+    // Its process was killed: it begins anew.
+    drop(whole());
+    let partial = store.partial(&digest, size).expect("begun").expect("not there");
+    assert_eq!(partial.received(), 0);
+    partial.discard();
+    // Its process lives.
+    let other = whole();
+    other.lock().expect("locked");
+    let target = store.blob_path(&digest);
+    fs::create_dir_all(target.parent().expect("a folder")).expect("made");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| store.partial(&digest, size));
+        let inode = other.metadata().expect("there").ino();
+        wait_for_waiter(inode, || waiting.is_finished());
+        fs::rename(&path, &target).expect("nobody took it");
+        other.unlock().expect("unlocked");
+        assert!(waiting.join().expect("ended").expect("asked").is_none());
+    });
+    assert!(store.has(&digest, size));
+}
+
 #[test]
 fn checks_are_remembered_by_whom_they_were_made() {
     let folder = tempfile::tempdir().expect("temporary folder");

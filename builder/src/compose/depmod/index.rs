@@ -10,11 +10,17 @@ const HAS_PREFIX: u32 = 0x8000_0000;
 const HAS_VALUES: u32 = 0x4000_0000;
 const HAS_CHILDREN: u32 = 0x2000_0000;
 
+/// The largest index of Debian's kernel, with all of its drivers, has 2 MB.
+pub const MAX_BYTES: usize = 64 << 20;
+
 /// Keys with their values. A key is found in one walk.
 #[derive(Debug, Default)]
 pub struct Index {
-    entries: BTreeMap<Vec<u8>, Vec<(usize, String)>>,
+    entries: BTreeMap<Vec<u8>, Vec<Value>>,
 }
+
+/// Its priority, and itself.
+type Value = (usize, String);
 
 impl Index {
     /// Adds a value; those of lower priority numbers come first, and the later
@@ -24,66 +30,113 @@ impl Index {
             return;
         }
         let values = self.entries.entry(key.as_bytes().to_vec()).or_default();
-        let at = values.partition_point(|(other, _)| *other < priority);
-        values.insert(at, (priority, value.to_owned()));
+        values.push((priority, value.to_owned()));
     }
 
-    /// The index as a file.
-    pub fn to_bytes(&self) -> Vec<u8> {
+    /// The index as a file; none if it had more than `most` bytes, as nodes
+    /// with few children may be a hundred times as large as their keys.
+    pub fn to_bytes(mut self, most: usize) -> Option<Vec<u8>> {
+        for values in self.entries.values_mut() {
+            values.reverse();
+            values.sort_by_key(|(priority, _)| *priority);
+        }
         let entries: Vec<_> = self.entries.iter().map(|(key, values)| (&key[..], values)).collect();
         let mut bytes = [MAGIC, VERSION, 0].map(u32::to_be_bytes).concat();
-        let root = write_node(&mut bytes, b"", &entries, 0);
+        let root = write_nodes(&mut bytes, &entries, most)?;
         bytes[8..12].copy_from_slice(&root.to_be_bytes());
-        bytes
+        Some(bytes)
     }
 }
 
-type Entry<'a> = (&'a [u8], &'a Vec<(usize, String)>);
+type Entry<'a> = (&'a [u8], &'a Vec<Value>);
 
-/// Writes the node for `entries`, which all have the same first `depth` bytes,
-/// `prefix` being the last of those, and gives its offset with flags.
-fn write_node(bytes: &mut Vec<u8>, prefix: &[u8], entries: &[Entry<'_>], depth: usize) -> u32 {
-    let (own, below) = match entries.split_first() {
-        Some(((key, values), rest)) if key.len() == depth => (Some(*values), rest),
-        _ => (None, entries),
-    };
-    let groups: Vec<&[Entry<'_>]> = below.chunk_by(|a, b| a.0[depth] == b.0[depth]).collect();
-    let mut children = BTreeMap::new();
-    for group in &groups {
-        // A child swallows what all of its keys share after the first byte.
-        let (first, last) = (group[0].0, group[group.len() - 1].0);
+/// A node whose children are being written. All of its entries have the same
+/// first `depth` bytes.
+struct Open<'a> {
+    /// The last of those: what comes after the byte its parent knows it by.
+    prefix: &'a [u8],
+    depth: usize,
+    own: Option<&'a Vec<Value>>,
+    /// Entries of children that are not written yet.
+    below: &'a [Entry<'a>],
+    /// Offsets of those that are, by their first bytes.
+    children: BTreeMap<u8, u32>,
+}
+
+impl<'a> Open<'a> {
+    fn new(prefix: &'a [u8], depth: usize, entries: &'a [Entry<'a>]) -> Self {
+        let (own, below) = match entries.split_first() {
+            Some(((key, values), rest)) if key.len() == depth => (Some(*values), rest),
+            _ => (None, entries),
+        };
+        Self { prefix, depth, own, below, children: BTreeMap::new() }
+    }
+
+    /// The next child with its first byte; it swallows what all of its keys
+    /// share after that.
+    fn next_child(&mut self) -> Option<(u8, Self)> {
+        let depth = self.depth;
+        let first = self.below.first()?.0;
+        let count = self.below.partition_point(|(key, _)| key[depth] == first[depth]);
+        let (group, rest) = self.below.split_at(count);
+        self.below = rest;
+        let last = group[count - 1].0;
         let shared = first[depth + 1..].iter().zip(&last[depth + 1..]);
-        let shared = shared.take_while(|(a, b)| a == b).count();
-        let end = depth + 1 + shared;
-        let offset = write_node(bytes, &first[depth + 1..end], group, end);
-        children.insert(first[depth], offset);
+        let end = depth + 1 + shared.take_while(|(a, b)| a == b).count();
+        Some((first[depth], Self::new(&first[depth + 1..end], end, group)))
     }
-    // Offsets past the flags cannot be, with indexes of a few hundred KiB.
-    let mut offset = u32::try_from(bytes.len()).unwrap_or(u32::MAX) & !(0xe000_0000);
-    if !prefix.is_empty() {
-        bytes.extend(prefix);
-        bytes.push(0);
-        offset |= HAS_PREFIX;
-    }
-    if let (Some((first, _)), Some((last, _))) =
-        (children.first_key_value(), children.last_key_value())
-    {
-        bytes.extend([*first, *last]);
-        for byte in *first..=*last {
-            bytes.extend(children.get(&byte).copied().unwrap_or(0).to_be_bytes());
-        }
-        offset |= HAS_CHILDREN;
-    }
-    if let Some(values) = own {
-        bytes.extend(u32::try_from(values.len()).unwrap_or(u32::MAX).to_be_bytes());
-        for (priority, value) in values {
-            bytes.extend(u32::try_from(*priority).unwrap_or(u32::MAX).to_be_bytes());
-            bytes.extend(value.bytes());
+
+    /// Writes it behind its children; gives its offset with flags.
+    fn write(&self, bytes: &mut Vec<u8>) -> u32 {
+        // Offsets past the flags cannot be: that is beyond the limit.
+        let mut offset = u32::try_from(bytes.len()).unwrap_or(u32::MAX) & !(0xe000_0000);
+        if !self.prefix.is_empty() {
+            bytes.extend(self.prefix);
             bytes.push(0);
+            offset |= HAS_PREFIX;
         }
-        offset |= HAS_VALUES;
+        if let (Some((first, _)), Some((last, _))) =
+            (self.children.first_key_value(), self.children.last_key_value())
+        {
+            bytes.extend([*first, *last]);
+            for byte in *first..=*last {
+                bytes.extend(self.children.get(&byte).copied().unwrap_or(0).to_be_bytes());
+            }
+            offset |= HAS_CHILDREN;
+        }
+        if let Some(values) = self.own {
+            bytes.extend(u32::try_from(values.len()).unwrap_or(u32::MAX).to_be_bytes());
+            for (priority, value) in values {
+                bytes.extend(u32::try_from(*priority).unwrap_or(u32::MAX).to_be_bytes());
+                bytes.extend(value.bytes());
+                bytes.push(0);
+            }
+            offset |= HAS_VALUES;
+        }
+        offset
     }
-    offset
+}
+
+/// Writes the nodes for `entries`, children first; gives the root's offset. How
+/// deep they go is up to the keys, so it is no recursion.
+fn write_nodes(bytes: &mut Vec<u8>, entries: &[Entry<'_>], most: usize) -> Option<u32> {
+    let mut open = vec![(0, Open::new(b"", 0, entries))];
+    while let Some((byte, node)) = open.last_mut() {
+        if let Some(child) = node.next_child() {
+            open.push(child);
+            continue;
+        }
+        let (byte, offset) = (*byte, node.write(bytes));
+        open.pop();
+        if bytes.len() > most {
+            return None;
+        }
+        match open.last_mut() {
+            Some((_, parent)) => drop(parent.children.insert(byte, offset)),
+            None => return Some(offset),
+        }
+    }
+    None
 }
 
 /// `-` is `_` outside of brackets; none if brackets do not match.
@@ -100,4 +153,48 @@ pub fn normalize_alias(alias: &str) -> Option<String> {
         result.push(if letter == '-' && !inside { '_' } else { letter });
     }
     (!inside).then_some(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_as_deep_as_they_are_long_need_no_stack() {
+        let mut index = Index::default();
+        for len in 1..3000 {
+            index.insert(&"a".repeat(len), "m", 0);
+        }
+        let small = std::thread::Builder::new().stack_size(64 << 10);
+        let bytes = small.spawn(move || index.to_bytes(MAX_BYTES)).unwrap().join().unwrap();
+        assert!(bytes.is_some_and(|bytes| bytes.len() > 3000 * 8));
+    }
+
+    #[test]
+    fn an_index_is_no_larger_than_it_may_be() {
+        let index = || {
+            let mut index = Index::default();
+            for byte in b'!'..=b'~' {
+                let first = char::from(byte);
+                index.insert(&format!("{first}!"), "m", 0);
+                index.insert(&format!("{first}~"), "m", 0);
+            }
+            index
+        };
+        let whole = index().to_bytes(MAX_BYTES).unwrap().len();
+        assert!(whole > 94 * 94 * 4, "a few keys make much: {whole}");
+        assert!(index().to_bytes(whole).is_some());
+        assert!(index().to_bytes(whole - 1).is_none());
+    }
+
+    #[test]
+    fn values_are_in_the_order_of_their_priorities() {
+        let mut index = Index::default();
+        for (value, priority) in [("c", 1), ("b", 0), ("a", 0)] {
+            index.insert("k", value, priority);
+        }
+        let bytes = index.to_bytes(MAX_BYTES).unwrap();
+        let at = |text: &[u8]| bytes.windows(text.len()).position(|found| found == text).unwrap();
+        assert!(at(b"a\0") < at(b"b\0") && at(b"b\0") < at(b"c\0"));
+    }
 }
