@@ -1,7 +1,7 @@
 //! The compiled form: a radix tree of what is matched, nodes first, from the
 //! leaves up, and then all texts, which nodes name by their offsets.
 
-use std::collections::{BTreeMap, btree_map};
+use std::slice;
 
 use crate::shared_tails::SharedTails;
 
@@ -25,9 +25,10 @@ pub(super) struct Source<'a> {
 struct TrieNode {
     /// Offset of what all below have in common.
     prefix: usize,
-    children: BTreeMap<u8, usize>,
-    /// By key.
-    values: BTreeMap<Vec<u8>, Value>,
+    /// Sorted, as are the values by the texts of their keys: most nodes have one
+    /// or none, of which a map would take ten times the memory.
+    children: Vec<(u8, usize)>,
+    values: Vec<Value>,
 }
 
 #[derive(Debug)]
@@ -44,11 +45,35 @@ struct Value {
 pub(super) struct Trie {
     nodes: Vec<TrieNode>,
     texts: SharedTails,
+    /// What the property before had, which most have again.
+    key: Repeated,
+    path: Repeated,
 }
 
 impl Default for Trie {
     fn default() -> Self {
-        Self { nodes: vec![TrieNode::default()], texts: SharedTails::default() }
+        Self {
+            nodes: vec![TrieNode::default()],
+            texts: SharedTails::default(),
+            key: Repeated::default(),
+            path: Repeated::default(),
+        }
+    }
+}
+
+/// A text, and where it is: adding it again would only find it there.
+#[derive(Debug, Default)]
+struct Repeated {
+    text: Vec<u8>,
+    offset: usize,
+}
+
+impl Repeated {
+    fn add(&mut self, texts: &mut SharedTails, text: &[u8]) -> usize {
+        if self.text != text {
+            *self = Self { text: text.to_vec(), offset: texts.add(text) };
+        }
+        self.offset
     }
 }
 
@@ -67,16 +92,20 @@ impl Trie {
             let Some((first, after)) = rest.split_first() else {
                 return self.put(at, key, value, source);
             };
-            match self.nodes[at].children.get(first) {
-                Some(child) => (at, rest) = (*child, after),
-                None => {
+            match self.child(at, *first) {
+                Ok(place) => (at, rest) = (self.nodes[at].children[place].1, after),
+                Err(place) => {
                     let prefix = self.texts.add(after);
                     let child = self.push(TrieNode { prefix, ..TrieNode::default() });
-                    self.nodes[at].children.insert(*first, child);
+                    self.nodes[at].children.insert(place, (*first, child));
                     return self.put(child, key, value, source);
                 }
             }
         }
+    }
+
+    fn child(&self, at: usize, byte: u8) -> Result<usize, usize> {
+        self.nodes[at].children.binary_search_by_key(&byte, |(first, _)| *first)
     }
 
     fn push(&mut self, node: TrieNode) -> usize {
@@ -91,17 +120,20 @@ impl Trie {
         let mut rest = std::mem::replace(&mut self.nodes[at], shorter);
         rest.prefix += same + 1;
         let child = self.push(rest);
-        self.nodes[at].children.insert(prefix[same], child);
+        self.nodes[at].children.push((prefix[same], child));
     }
 
     fn put(&mut self, at: usize, key: &[u8], value: &[u8], source: &Source<'_>) {
-        let (key_at, value) = (self.texts.add(key), self.texts.add(value));
-        let path = self.texts.add(source.path);
+        let key_at = self.key.add(&mut self.texts, key);
+        let value = self.texts.add(value);
+        let path = self.path.add(&mut self.texts, source.path);
         let Source { priority, line, .. } = *source;
         let new = Value { key: key_at, value, path, line, priority };
-        match self.nodes[at].values.get_mut(key) {
-            Some(known) => *known = Value { key: known.key, ..new },
-            None => drop(self.nodes[at].values.insert(key.to_vec(), new)),
+        let texts = &self.texts;
+        let values = &mut self.nodes[at].values;
+        match values.binary_search_by(|known| texts.text(known.key).cmp(key)) {
+            Ok(known) => values[known] = new,
+            Err(place) => values.insert(place, new),
         }
     }
 
@@ -153,7 +185,7 @@ struct Open<'t> {
     byte: u8,
     node: &'t TrieNode,
     /// Those that are not.
-    below: btree_map::Iter<'t, u8, usize>,
+    below: slice::Iter<'t, (u8, usize)>,
     /// Offsets of those that are.
     children: Vec<(u8, usize)>,
 }
@@ -175,7 +207,7 @@ fn write_node(node: &TrieNode, children: &[(u8, usize)], texts: usize, out: &mut
         number((*byte).into());
         number(*child);
     }
-    for value in node.values.values() {
+    for value in &node.values {
         number(texts + value.key);
         number(texts + value.value);
         number(texts + value.path);
