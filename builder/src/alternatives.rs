@@ -15,8 +15,9 @@ use state::{Alternative, Link, State};
 const LINKS: &str = "/etc/alternatives";
 /// Where what is known of each name is.
 const STATES: &str = "/var/lib/alternatives";
-/// A state names some programs and their manual pages.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+/// A state names some programs and their manual pages. Each of them is held for
+/// each alternative, so it may come to a thousand times that.
+const MAX_FILE_BYTES: u64 = 64 << 10;
 /// Exit status for whatever goes wrong.
 const FAILURE: i32 = 2;
 

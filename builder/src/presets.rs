@@ -17,6 +17,14 @@ use unit::Install;
 /// No unit or preset file comes near this.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
+/// Preset lines: all packages of a distribution have some hundreds. Each is
+/// held against each unit.
+const MAX_RULES: usize = 5_000;
+/// A line names a unit, and perhaps some instances of it.
+const MAX_LINE_BYTES: usize = 4096;
+/// Units that presets are applied to, with instances, and links made for them.
+const MAX_UNITS: usize = 10_000;
+
 /// What can go wrong with presets.
 #[derive(Debug, thiserror::Error)]
 pub enum PresetError {
@@ -32,6 +40,16 @@ pub enum PresetError {
         pattern: String,
         /// What is wrong with it.
         source: globset::Error,
+    },
+    /// More than anybody has.
+    #[error("{what}: there are more than {most} {things}")]
+    TooMuch {
+        /// The preset file or unit that was too much.
+        what: String,
+        /// How many there may be.
+        most: usize,
+        /// Of which things.
+        things: &'static str,
     },
     /// A unit is named in an `[Install]` section by a specifier that only a
     /// running system can fill in.
@@ -129,7 +147,13 @@ impl Presets {
         for path in files.values().filter(|path| tree.resolve(path).is_some()) {
             let bytes = tree.read(path, MAX_FILE_BYTES)?;
             for line in String::from_utf8_lossy(&bytes).lines() {
+                if line.len() > MAX_LINE_BYTES {
+                    return Err(too_much(path, MAX_LINE_BYTES, "bytes in a line"));
+                }
                 rules.extend(rule(line, path)?);
+                if rules.len() > MAX_RULES {
+                    return Err(too_much(path, MAX_RULES, "presets"));
+                }
             }
         }
         Ok(Self { scope, rules })
@@ -161,6 +185,9 @@ impl Presets {
                 Verdict::Disable => self.disable(tree, unit, report)?,
                 Verdict::Ignore => {}
             }
+            if enable.len() > MAX_UNITS {
+                return Err(too_much(unit, MAX_UNITS, "units to enable"));
+            }
         }
         self.enable(tree, &enable, report)
     }
@@ -176,6 +203,9 @@ impl Presets {
                 unit::is_unit_name(name) && matches!(tree.inode(*id).node, Node::File(_))
             });
             units.extend(files.map(|(name, _)| name.to_owned()));
+            if units.len() > MAX_UNITS {
+                return Err(too_much(&folder, MAX_UNITS, "units"));
+            }
         }
         self.apply(tree, &units.into_iter().collect::<Vec<_>>(), report)
     }
@@ -191,7 +221,7 @@ impl Presets {
         report: &mut PresetReport,
     ) -> Result<(), PresetError> {
         let mut todo: Vec<String> = units.to_vec();
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut left) = (BTreeSet::new(), MAX_UNITS);
         while let Some(unit) = todo.pop() {
             let Some(install) = Install::read(tree, &self.scope.unit_folders(), &unit)? else {
                 report.missing.insert(unit);
@@ -200,6 +230,8 @@ impl Presets {
             if !seen.insert(install.name.clone()) {
                 continue;
             }
+            let rest = left.checked_sub(install.wishes());
+            left = rest.ok_or_else(|| too_much(&install.name, MAX_UNITS, "links for units"))?;
             for (place, target) in install.links(&self.scope.config_folder())? {
                 let path = TreePath::new(&place)?;
                 let same = matches!(tree.get(&place).map(|inode| &inode.node),
@@ -255,6 +287,10 @@ impl Presets {
         }
         Ok(())
     }
+}
+
+fn too_much(what: &str, most: usize, things: &'static str) -> PresetError {
+    PresetError::TooMuch { what: what.to_owned(), most, things }
 }
 
 /// A preset line: a verdict, a pattern, and perhaps instances.

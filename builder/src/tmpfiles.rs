@@ -29,6 +29,11 @@ const FOREIGN: [&str; 3] = ["/dev", "/proc", "/sys"];
 const VOLATILE: [&str; 4] = ["/dev", "/proc", "/run", "/sys"];
 /// Declarations, and files that they add to, are short texts.
 const MAX_FILE_BYTES: u64 = 1 << 20;
+/// Lines that ask for something: all packages of a distribution have some
+/// hundreds.
+const MAX_LINES: usize = 5_000;
+/// What `C` lines may copy, in files and folders.
+const MAX_COPIED: usize = 50_000;
 /// Exit status if a file that is named is not there.
 const FAILURE: i32 = 1;
 /// Exit status if a line cannot be used (`EX_DATAERR`).
@@ -46,6 +51,12 @@ pub enum TmpfilesError {
         line: usize,
         /// Its text.
         text: String,
+    },
+    /// More lines than anybody declares.
+    #[error("tmpfiles.d: {file}: with it there are more than {MAX_LINES} lines")]
+    TooMuch {
+        /// The file that was too much.
+        file: String,
     },
     /// Something is in the way, and what becomes of it is not known.
     #[error("tmpfiles.d: {path}: {reason}")]
@@ -134,14 +145,20 @@ impl Call {
             return Ok(FAILURE);
         };
         let accounts = Accounts::read(tree, 0)?;
-        let (mut items, mut status) = (Items::default(), 0);
+        let (mut items, mut status, mut left) = (Items::default(), 0, MAX_LINES);
         for file in files {
             let bytes = tree.read(&file, MAX_FILE_BYTES)?;
             let text = String::from_utf8_lossy(&bytes);
             for (at, text) in text.lines().enumerate() {
                 let read = line::read(text.trim(), self, &accounts, tree);
                 match read {
-                    Some(Read::Item(item)) => items.add(item),
+                    Some(Read::Item(_)) if left == 0 => {
+                        return Err(TmpfilesError::TooMuch { file });
+                    }
+                    Some(Read::Item(item)) => {
+                        left -= 1;
+                        items.add(item);
+                    }
                     Some(Read::Nothing) => {}
                     Some(Read::NoOwner) => status = INVALID,
                     None => {
@@ -151,8 +168,9 @@ impl Call {
                 }
             }
         }
+        let mut copies = MAX_COPIED;
         for item in items.in_order() {
-            match apply::apply(tree, item)? {
+            match apply::apply(tree, item, &mut copies)? {
                 Applied::Done => {}
                 Applied::Refused => return Err(in_the_way(&item.path, "something else is there")),
             }

@@ -92,3 +92,15 @@ fn more_is_not_understood() {
         assert_eq!(Call::parse(&line.split(' ').collect::<Vec<_>>()), None, "{line}");
     }
 }
+
+#[test]
+fn a_state_that_grows_without_end_is_not_read() {
+    let mut tree = empty();
+    let links: String = (0..2000).map(|at| format!("f{at}\n/usr/share/f{at}\n")).collect();
+    let state = format!("auto\n/usr/bin/a\n{links}\n/b\n1\n{}", "\n".repeat(40_000));
+    let path = TreePath::new(&format!("{STATES}/a")).unwrap();
+    tree.write(&path, 0o644, state.into_bytes()).unwrap();
+    let words: Vec<&str> = "--install /usr/bin/a a /usr/bin/b 1".split(' ').collect();
+    let error = Call::parse(&words).unwrap().run(&mut tree).unwrap_err();
+    assert!(matches!(error, AlternativesError::Tree(_)), "{error}");
+}

@@ -115,3 +115,37 @@ fn preset_all_makes_the_links_systemctl_makes() {
     let Some([theirs, ours]) = result else { return };
     assert_eq!(ours, theirs);
 }
+
+/// What a preset line and an `[Install]` section come to.
+fn preset(line: &str, install: &str) -> Result<usize, String> {
+    let unit = format!("[Install]\n{install}");
+    let lib = "/usr/lib/systemd";
+    let files = [
+        (format!("{lib}/system-preset/a.preset"), line),
+        (format!("{lib}/system/many@.service"), &unit),
+    ];
+    let files: Vec<(&str, &str)> =
+        files.iter().map(|(path, text)| (path.as_str(), *text)).collect();
+    let mut tree = tree(&files);
+    let mut report = PresetReport::default();
+    let applied = Presets::read(&tree, Scope::System)
+        .and_then(|presets| presets.apply_all(&mut tree, &mut report));
+    applied.map(|()| report.links.len()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn presets_and_links_without_end_are_refused() {
+    let wanted = "WantedBy=a.target\n";
+    assert_eq!(preset("enable many@.service 1 2", wanted), Ok(2));
+    let error = preset(&"enable x\n".repeat(MAX_RULES + 1), wanted).unwrap_err();
+    assert!(error.starts_with("/usr/lib/systemd/system-preset/a.preset: "), "{error}");
+    let error = preset(&format!("enable {}", "*".repeat(MAX_LINE_BYTES)), wanted).unwrap_err();
+    assert!(error.ends_with("more than 4096 bytes in a line"), "{error}");
+    let links =
+        |count: usize| (0..count).map(|at| format!("WantedBy=a{at}.target\n")).collect::<String>();
+    assert_eq!(preset("enable many@.service 1", &links(20)), Ok(20));
+    let error = preset("enable many@.service 1 2", &links(MAX_UNITS / 2 + 1)).unwrap_err();
+    assert!(error.starts_with("many@") && error.ends_with("links for units"), "{error}");
+    let long = format!("WantedBy={}\n", "%n".repeat(200));
+    assert!(preset("enable many@.service 1", &long).is_err());
+}

@@ -15,6 +15,8 @@ const KINDS: [&str; 9] = [
     ".swap",
     ".slice",
 ];
+/// No name of a unit is longer (`UNIT_NAME_MAX`).
+const MAX_NAME_BYTES: usize = 255;
 /// As many aliases as are followed from one unit name to another.
 const MAX_ALIASES: usize = 16;
 
@@ -119,6 +121,13 @@ impl Install {
         }
     }
 
+    /// How many links and other units it asks for.
+    pub fn wishes(&self) -> usize {
+        let lists =
+            [&self.wanted_by, &self.required_by, &self.upheld_by, &self.aliases, &self.also];
+        lists.iter().map(|list| list.len()).sum()
+    }
+
     /// Links as `(place, target)` that enable the unit below `config`.
     pub fn links(&self, config: &str) -> Result<Vec<(String, String)>, PresetError> {
         // A template is wanted as its default instance, or not at all.
@@ -148,6 +157,11 @@ impl Install {
     fn expand(&self, text: &str, name: &str) -> Result<String, PresetError> {
         let (stem, _) = name.rsplit_once('.').unwrap_or((name, ""));
         let (prefix, instance) = stem.split_once('@').unwrap_or((stem, ""));
+        let wrong = || PresetError::Specifier { unit: self.name.clone(), text: text.to_owned() };
+        // As a name it would be too long, whatever is filled in.
+        if text.len() > MAX_NAME_BYTES {
+            return Err(wrong());
+        }
         let mut result = String::new();
         let mut letters = text.chars();
         while let Some(letter) = letters.next() {
@@ -162,10 +176,7 @@ impl Install {
                 Some('p') => result.push_str(prefix),
                 Some('i') => result.push_str(instance),
                 Some('j') => result.push_str(prefix.rsplit('-').next().unwrap_or(prefix)),
-                _ => {
-                    let (unit, text) = (self.name.clone(), text.to_owned());
-                    return Err(PresetError::Specifier { unit, text });
-                }
+                _ => return Err(wrong()),
             }
         }
         Ok(result)

@@ -14,11 +14,17 @@ pub(super) enum Applied {
     Refused,
 }
 
-/// Carries out a line.
-pub(super) fn apply(tree: &mut Tree, item: &Item) -> Result<Applied, TmpfilesError> {
+/// Carries out a line. What it copies is taken from `copies`.
+pub(super) fn apply(
+    tree: &mut Tree,
+    item: &Item,
+    copies: &mut usize,
+) -> Result<Applied, TmpfilesError> {
     match item.kind {
         Kind::Nothing | Kind::Device => Ok(Applied::Done),
-        Kind::Directory | Kind::File | Kind::Link | Kind::Fifo | Kind::Copy => make(tree, item),
+        Kind::Directory | Kind::File | Kind::Link | Kind::Fifo | Kind::Copy => {
+            make(tree, item, copies)
+        }
         Kind::Existing
         | Kind::Write
         | Kind::Permissions
@@ -34,7 +40,7 @@ pub(super) fn apply(tree: &mut Tree, item: &Item) -> Result<Applied, TmpfilesErr
     }
 }
 
-fn make(tree: &mut Tree, item: &Item) -> Result<Applied, TmpfilesError> {
+fn make(tree: &mut Tree, item: &Item, copies: &mut usize) -> Result<Applied, TmpfilesError> {
     let path = TreePath::new(&item.path)?;
     let Some((parent, _)) = path.split() else {
         return Ok(Applied::Refused);
@@ -52,7 +58,7 @@ fn make(tree: &mut Tree, item: &Item) -> Result<Applied, TmpfilesError> {
         return Err(in_the_way(parent.as_str(), "what is made there gets an access list"));
     }
     if item.kind == Kind::Copy {
-        return copy::copy(tree, item, &path);
+        return copy::copy(tree, item, &path, copies);
     }
     match tree.locate(&item.path) {
         Some(id) => change(tree, item, &path, id),

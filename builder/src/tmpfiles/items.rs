@@ -2,23 +2,40 @@
 //! before those with patterns, what is above before what is below, else as
 //! they were read.
 
+use std::collections::{HashMap, HashSet};
+
 use super::line::Item;
 
 /// Lines by path: the plain ones, and those with patterns.
 #[derive(Debug, Default)]
 pub(super) struct Items {
-    plain: Vec<Vec<Item>>,
-    patterns: Vec<Vec<Item>>,
+    plain: Groups,
+    patterns: Groups,
+}
+
+/// Lines of each path, in the order in which paths were met.
+#[derive(Debug, Default)]
+struct Groups {
+    all: Vec<Vec<Item>>,
+    places: HashMap<String, usize>,
+}
+
+impl Groups {
+    fn of(&self, path: &str) -> Option<&Vec<Item>> {
+        self.places.get(path).map(|at| &self.all[*at])
+    }
 }
 
 impl Items {
     /// Adds a line, unless an earlier one wants the same thing differently.
     pub fn add(&mut self, item: Item) {
         let groups = if item.is_pattern() { &mut self.patterns } else { &mut self.plain };
-        let Some(group) = groups.iter_mut().find(|group| group[0].path == item.path) else {
-            groups.push(vec![item]);
+        let Some(at) = groups.places.get(&item.path) else {
+            groups.places.insert(item.path.clone(), groups.all.len());
+            groups.all.push(vec![item]);
             return;
         };
+        let group = &mut groups.all[*at];
         let appends = |item: &Item| item.letter == 'w' && item.force;
         let clashes =
             |known: &Item| !(compatible(known, &item) || appends(known) && appends(&item));
@@ -30,13 +47,13 @@ impl Items {
 
     /// Lines in their order.
     pub fn in_order(&self) -> Vec<&Item> {
-        let mut order = Order { items: self, done: Vec::new(), out: Vec::new() };
-        self.plain.iter().chain(&self.patterns).for_each(|group| order.take(group));
+        let mut order = Order { items: self, done: HashSet::new(), out: Vec::new() };
+        self.plain.all.iter().chain(&self.patterns.all).for_each(|group| order.take(group));
         order.out
     }
 
     fn of(&self, path: &str) -> Option<&Vec<Item>> {
-        self.plain.iter().chain(&self.patterns).find(|group| group[0].path == path)
+        self.plain.of(path).or_else(|| self.patterns.of(path))
     }
 
     /// The lines for the nearest folder above.
@@ -54,17 +71,16 @@ impl Items {
 
 struct Order<'a> {
     items: &'a Items,
-    done: Vec<*const Item>,
+    done: HashSet<*const Item>,
     out: Vec<&'a Item>,
 }
 
 impl<'a> Order<'a> {
     /// A path is at most so deep that following it upwards ends.
     fn take(&mut self, group: &'a [Item]) {
-        if self.done.contains(&group.as_ptr()) {
+        if !self.done.insert(group.as_ptr()) {
             return;
         }
-        self.done.push(group.as_ptr());
         if let Some(above) = self.items.above(&group[0].path) {
             self.take(above);
         }

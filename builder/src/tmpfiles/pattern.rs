@@ -6,6 +6,9 @@ use globset::{GlobBuilder, GlobMatcher};
 use super::{TmpfilesError, in_the_way};
 use crate::tree::Tree;
 
+/// Links that lead back up let a short pattern fit without end.
+const MAX_FOUND: usize = 100_000;
+
 /// What is there of a path or pattern, sorted.
 pub(super) fn find(tree: &Tree, pattern: &str) -> Result<Vec<String>, TmpfilesError> {
     if !pattern.contains(['*', '?', '[', '{', '\\']) {
@@ -19,7 +22,11 @@ pub(super) fn find(tree: &Tree, pattern: &str) -> Result<Vec<String>, TmpfilesEr
     let mut found = vec![String::new()];
     for name in pattern.split('/').filter(|name| !name.is_empty()) {
         let matcher = matcher(pattern, name)?;
-        found = found.iter().flat_map(|at| step(tree, at, name, matcher.as_ref())).collect();
+        let next = found.iter().flat_map(|at| step(tree, at, name, matcher.as_ref()));
+        found = next.take(MAX_FOUND + 1).collect();
+        if found.len() > MAX_FOUND {
+            return Err(in_the_way(pattern, "a pattern that fits too much"));
+        }
     }
     Ok(found)
 }

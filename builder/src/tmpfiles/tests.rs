@@ -240,3 +240,59 @@ fn other_file_systems_are_left_alone() {
     assert!(tree.get("/dev").is_none());
     assert!(matches!(tree.get("/devices").unwrap().node, Node::Directory(_)));
 }
+
+fn refused(files: &[(&str, &str)]) -> String {
+    let mut tree = tree(files);
+    Call::parse(&["--create"]).unwrap().run(&mut tree).unwrap_err().to_string()
+}
+
+#[test]
+fn lines_without_end_are_refused() {
+    let lines = |count: usize| -> String {
+        (0..count).map(|at| format!("d /var/a{at} 0755 root root\n")).collect()
+    };
+    let place = "/usr/lib/tmpfiles.d/a.conf";
+    let mut tree =
+        tree(&[(place, &lines(MAX_LINES)), ("/etc/passwd", PASSWD), ("/etc/group", GROUP)]);
+    assert_eq!(Call::parse(&["--create"]).unwrap().run(&mut tree).unwrap(), 0);
+    let accounts = [("/etc/passwd", PASSWD), ("/etc/group", GROUP)];
+    let long = lines(MAX_LINES + 1);
+    let error = refused(&[&accounts[..], &[(place, &long)]].concat());
+    assert!(error.starts_with("tmpfiles.d: /usr/lib/tmpfiles.d/a.conf: "), "{error}");
+}
+
+#[test]
+fn folders_are_not_copied_into_themselves_without_end() {
+    let error = refused(&[
+        ("/usr/share/a/b/file", ""),
+        ("/usr/lib/tmpfiles.d/a.conf", "C /usr/share/a/c - - - - /usr/share/a\n"),
+    ]);
+    assert_eq!(error, "tmpfiles.d: /usr/share/a/c: a folder is to be copied into itself");
+}
+
+#[test]
+fn a_pattern_fits_links_that_lead_back_up_only_so_often() {
+    let pattern = format!("z /a{} 0755\n", "/*".repeat(30));
+    let error = refused(&[
+        ("/a/one", "-> ."),
+        ("/a/two", "-> ."),
+        ("/usr/lib/tmpfiles.d/a.conf", &pattern),
+    ]);
+    assert!(error.contains("a pattern that fits too much"), "{error}");
+}
+
+#[test]
+fn what_is_copied_is_bounded() {
+    let mut tree = tree(&[("/usr/share/a/one", ""), ("/usr/share/a/two", "")]);
+    let accounts = Accounts::read(&tree, 0).unwrap();
+    let call = Call::parse(&["--create"]).unwrap();
+    let mut apply = |line: &str, mut copies: usize| {
+        let Some(Read::Item(item)) = line::read(line, &call, &accounts, &tree.clone()) else {
+            panic!("{line}");
+        };
+        apply::apply(&mut tree, &item, &mut copies).map_err(|error| error.to_string())
+    };
+    let error = apply("C /var/a - - - - /usr/share/a", 2).unwrap_err();
+    assert!(error.ends_with("there is too much to copy"), "{error}");
+    assert_eq!(apply("C /var/b - - - - /usr/share/a", 3), Ok(Applied::Done));
+}

@@ -9,6 +9,9 @@ use crate::tree::{Tree, TreeError};
 
 /// Folders with declarations; of two files of one name the first counts.
 const FOLDERS: [&str; 3] = ["/etc/sysusers.d", "/run/sysusers.d", "/usr/lib/sysusers.d"];
+/// Lines that declare something: all packages of a distribution have some
+/// hundreds.
+const MAX_LINES: usize = 5_000;
 /// What systemd puts where a password would be.
 const INVALID: &str = "!*";
 const NOLOGIN: &str = "/usr/sbin/nologin";
@@ -32,6 +35,12 @@ pub enum SysusersError {
     /// An account cannot be made.
     #[error("sysusers.d")]
     Users(#[from] UsersError),
+    /// More lines than anybody declares.
+    #[error("{file}: with it sysusers.d has more than {MAX_LINES} lines")]
+    TooMuch {
+        /// The file that was too much.
+        file: String,
+    },
 }
 
 /// A `u` or `g` line.
@@ -53,6 +62,7 @@ struct Declared {
     users: Vec<Item>,
     groups: Vec<Item>,
     members: Vec<(String, Vec<String>)>,
+    lines: usize,
 }
 
 impl Accounts {
@@ -223,6 +233,10 @@ impl Declared {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
+            }
+            self.lines += 1;
+            if self.lines > MAX_LINES {
+                return Err(SysusersError::TooMuch { file: path.to_owned() });
             }
             let fields = fields(line);
             self.line(&fields).ok_or_else(|| SysusersError::Line {

@@ -106,3 +106,15 @@ fn what_would_break_the_files_is_refused() {
     let broken = tree(&[("/etc/passwd", "root:x:zero:0:::\n")]);
     assert!(Accounts::read(&broken, 0).is_err());
 }
+
+#[test]
+fn declarations_without_end_are_refused() {
+    let declared = |count: usize| {
+        let lines = "g same 5\n".repeat(count);
+        let tree = tree(&[("/usr/lib/sysusers.d/a.conf", &lines)]);
+        Accounts::read(&tree, 0).unwrap().sysusers(&tree).map_err(|error| error.to_string())
+    };
+    assert_eq!(declared(5_000), Ok(()));
+    let error = declared(5_001).unwrap_err();
+    assert!(error.starts_with("/usr/lib/sysusers.d/a.conf: with it"), "{error}");
+}

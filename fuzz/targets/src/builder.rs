@@ -57,7 +57,8 @@ pub fn package(bytes: &[u8]) {
     packages::fuzzing::package(bytes);
 }
 
-fn parts(bytes: &[u8]) -> [&[u8]; 3] {
+/// Up to three, with [`NEXT`] between them.
+pub fn parts(bytes: &[u8]) -> [&[u8]; 3] {
     let mut rest = bytes;
     [(); 3].map(|()| {
         let end = rest.windows(NEXT.len()).position(|window| window == NEXT);

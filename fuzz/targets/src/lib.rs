@@ -12,6 +12,7 @@
 
 mod builder;
 mod disk;
+mod files;
 pub mod mutate;
 pub mod run;
 mod trust;
@@ -54,6 +55,13 @@ pub const TARGETS: &[Target] = &[
     target("library", builder::library, builder::library_seeds),
     target("kernel-module", builder::kernel_module, builder::kernel_module_seeds),
     target("ca-source", builder::ca_source, builder::ca_source_seeds),
+    target("tmpfiles", files::tmpfiles, files::tmpfiles_seeds),
+    target("sysusers", files::sysusers, files::sysusers_seeds),
+    target("units", files::units, files::units_seeds),
+    target("hwdb", files::hwdb, files::hwdb_seeds),
+    target("catalog", files::catalog, files::catalog_seeds),
+    target("alternatives", files::alternatives, files::alternatives_seeds),
+    target("certificate", files::certificate, files::certificate_seeds),
     target("stub", builder::stub, builder::stub_seeds),
     target("gpt", disk::gpt, disk::gpt_seeds),
     target("state", disk::state, disk::state_seeds),
