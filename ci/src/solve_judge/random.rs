@@ -206,7 +206,9 @@ fn request(dice: &mut Dice, names: &[&str], flavour: &Flavour) -> Wanted {
     if dice.percent(15) {
         exclude.push(dice.one_of(&["lib-a", "lib-?", "t*", "core.x86_64", "web-2.0"]).to_owned());
     }
-    exclude.retain(|pattern| !install.contains(pattern));
+    // A recipe may not install and exclude the same.
+    let name = |wanted: &String| wanted.split(' ').next().map(str::to_owned);
+    exclude.retain(|pattern| !install.iter().any(|wanted| name(wanted).as_ref() == Some(pattern)));
     Wanted { install, exclude, weak: flavour.weak > 0 && dice.percent(50) }
 }
 
