@@ -11,6 +11,7 @@ mod repomd;
 mod source;
 #[cfg(test)]
 mod tests;
+mod wished;
 mod xml;
 
 use std::cell::OnceCell;
@@ -23,7 +24,7 @@ use formats::Digest;
 use crate::evr::{Bound, Nevra, Sense};
 use crate::location::LocationError;
 use crate::progress::{Progress, Unit, counted};
-use crate::recipe::{PackagePattern, Recipe, Repository, Requirement};
+use crate::recipe::{Recipe, Repository, Requirement};
 use crate::signature::SignatureError;
 use crate::store::{Store, StoreError};
 pub use names::{DependencyId, Name};
@@ -258,7 +259,7 @@ impl Repositories {
         for index in by_preference(&all.preferences) {
             let source = Source::open(&recipe.repositories[index], store)?;
             warn_of_older(&source, progress);
-            all.read(&source, index, &recipe.repositories[index].only)?;
+            all.read(&source, index)?;
             sources.insert(index, source);
             step.advance(1);
         }
@@ -272,19 +273,10 @@ impl Repositories {
     }
 
     /// Takes the packages of `source`, the repository at `index`.
-    fn read(
-        &mut self,
-        source: &Source,
-        index: usize,
-        only: &[PackagePattern],
-    ) -> Result<(), RepositoryError> {
+    fn read(&mut self, source: &Source, index: usize) -> Result<(), RepositoryError> {
         let (names, packages) = (&mut self.names, &mut self.packages);
         source.metadata(&source.repomd.primary, |input, size| {
-            primary::parse(input, size, index, names, |package| {
-                if is_taken(only, &package) {
-                    packages.push(package);
-                }
-            })
+            primary::parse(input, size, index, names, |package| packages.push(package))
         })
     }
 
@@ -313,6 +305,9 @@ impl Repositories {
                 provided.push((*name, (id, *dependency)));
             }
             files.extend(package.relations.files.iter().map(|file| (*file, id)));
+        }
+        for own in self.packages.chunk_by_mut(|one, other| one.repository == other.repository) {
+            wished::sort_recommended(own, &mut self.names);
         }
         let names = self.names.len();
         self.by_name = Index::new(names, &own);
@@ -440,10 +435,6 @@ fn warn_of_older(source: &Source, progress: &Progress) {
 /// `cr_is_primary()`).
 fn is_primary(path: &str) -> bool {
     path.starts_with("/etc/") || path.contains("bin/") || path == "/usr/lib/sendmail"
-}
-
-fn is_taken(only: &[PackagePattern], package: &Package) -> bool {
-    only.is_empty() || only.iter().any(|pattern| pattern.matches(&package.nevra))
 }
 
 /// Packages without repositories behind them, for tests.
