@@ -30,6 +30,7 @@ use clap::{Args, Parser, Subcommand};
 use slipway::diagnose::Problems;
 use slipway::progress::Progress;
 use slipway::sandbox;
+use slipway::solve::SolveError;
 use slipway::store::{Store, StoreError};
 use slipway::unfinished;
 
@@ -251,5 +252,14 @@ fn as_json(error: &anyhow::Error, mistakes: Option<&Problems>) -> serde_json::Va
         Some(_) => "the recipe has mistakes".to_owned(),
         None => chain(error),
     };
-    serde_json::json!({"event": "error", "message": message, "mistakes": mistakes})
+    let unsolvable = match error.downcast_ref::<SolveError>() {
+        Some(SolveError::Unsolvable(why)) => Some(why),
+        _ => None,
+    };
+    serde_json::json!({
+        "event": "error",
+        "message": message,
+        "mistakes": mistakes,
+        "unsolvable": unsolvable,
+    })
 }

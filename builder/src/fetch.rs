@@ -40,6 +40,12 @@ impl FetchErrors {
     pub fn iter(&self) -> impl Iterator<Item = &FetchError> {
         self.0.iter()
     }
+
+    /// Whether a repository does not have any more what was locked.
+    #[must_use]
+    pub fn any_gone(&self) -> bool {
+        self.iter().any(|error| matches!(error.fault, FetchFault::Gone))
+    }
 }
 
 impl std::error::Error for FetchErrors {}
@@ -68,8 +74,7 @@ pub enum FetchFault {
     NoRepository(String),
     /// It is not where the lock says.
     #[error(
-        "it is gone from the repository: lock again, or restore the file from a mirror or a store \
-         that still has it"
+        "it is gone from the repository: restore the file from a mirror or a store that still has it"
     )]
     Gone,
     /// It cannot be read.

@@ -103,8 +103,8 @@ pub enum LocationError {
     },
     /// Only what is at hand may be used.
     #[error(
-        "it would have to come from {address}, and --offline forbids that: fetch it first with \
-         `slipway vendor`, or name a store that has it"
+        "it would have to come from {address}, and --offline forbids that: do the same once \
+         without --offline, or name a store that has it with --store"
     )]
     Offline {
         /// URL.

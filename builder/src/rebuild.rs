@@ -11,6 +11,7 @@ use formats::dsse::{self, MANIFEST_TYPE, pre_authentication_encoding};
 use formats::trust::Root;
 
 use crate::compare_images::{self, CompareError, Difference, Members};
+use crate::fetch::FetchErrors;
 use crate::image::{Build, BuildError};
 use crate::inputs::{self, InputsError};
 use crate::keys::Signing;
@@ -112,12 +113,27 @@ pub enum RebuildError {
     /// The lock in it.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// Its packages. They are the original's, so a newer lock would not help.
+    #[error(
+        "{0}\nif the repository is elsewhere now, name that place with --repository ID=PLACE; a \
+         store that has the packages is named with --store"
+    )]
+    Packages(FetchErrors),
     /// Building.
     #[error(transparent)]
-    Build(#[from] BuildError),
+    Build(BuildError),
     /// Comparing.
     #[error(transparent)]
     Compare(#[from] CompareError),
+}
+
+impl From<BuildError> for RebuildError {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::Fetch(errors) => Self::Packages(errors),
+            other => Self::Build(other),
+        }
+    }
 }
 
 /// What is to be built again.

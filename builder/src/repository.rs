@@ -11,10 +11,11 @@ mod repomd;
 mod source;
 #[cfg(test)]
 mod tests;
+mod wished;
 mod xml;
 
 use std::cell::OnceCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use formats::Digest;
 use crate::evr::{Bound, Nevra, Sense};
 use crate::location::LocationError;
 use crate::progress::{Progress, Unit, counted};
-use crate::recipe::{PackagePattern, Recipe, Requirement};
+use crate::recipe::{Recipe, Repository, Requirement};
 use crate::signature::SignatureError;
 use crate::store::{Store, StoreError};
 pub use names::{DependencyId, Name};
@@ -192,12 +193,21 @@ pub struct RepositorySummary {
 }
 
 /// What matters of a repository when choosing packages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Preference {
     /// 1 to 99; packages of a lower number are taken, whatever their version.
     pub priority: u32,
     /// Of two equal packages the one of the lower number is taken.
     pub cost: u32,
+}
+
+/// The positions of repositories in the order in which dnf loads them: the
+/// better ones first, else as they are written. The packages' numbers follow
+/// from it, and from those the order in which the solver looks at needs.
+fn by_preference(preferences: &[Preference]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..preferences.len()).collect();
+    order.sort_by_key(|index| preferences[*index]);
+    order
 }
 
 impl Default for Preference {
@@ -232,7 +242,7 @@ impl Repositories {
         std::mem::forget(self);
     }
 
-    /// Reads the metadata of the recipe's repositories, in their order.
+    /// Reads the metadata of the recipe's repositories.
     pub fn open(
         recipe: &Recipe,
         store: &Store,
@@ -240,37 +250,34 @@ impl Repositories {
     ) -> Result<Self, RepositoryError> {
         let total = recipe.repositories.len() as u64;
         let step = progress.step("metadata", total, Unit::Pieces("repositories"));
-        let mut all = Self::default();
-        for (index, repository) in recipe.repositories.iter().enumerate() {
-            let source = Source::open(repository, store)?;
-            if source.went_back {
-                progress.note(&format!(
-                    "repository {} ({}) is older than it was when this store last saw it: its \
-                     owner went back, or somebody on the way holds updates back; look at what \
-                     goes down in the lock",
-                    source.id, source.url
-                ));
-            }
-            let primary = &source.repomd.primary;
-            let (names, packages) = (&mut all.names, &mut all.packages);
-            source.metadata(primary, |input, size| {
-                primary::parse(input, size, index, names, |package| {
-                    if is_taken(&repository.only, &package) {
-                        packages.push(package);
-                    }
-                })
-            })?;
-            all.preferences
-                .push(Preference { priority: repository.priority, cost: repository.cost });
-            all.sources.push(source);
+        let preference = |one: &Repository| Preference { priority: one.priority, cost: one.cost };
+        let mut all = Self {
+            preferences: recipe.repositories.iter().map(preference).collect(),
+            ..Self::default()
+        };
+        let mut sources = BTreeMap::new();
+        for index in by_preference(&all.preferences) {
+            let source = Source::open(&recipe.repositories[index], store)?;
+            warn_of_older(&source, progress);
+            all.read(&source, index)?;
+            sources.insert(index, source);
             step.advance(1);
         }
+        all.sources = sources.into_values().collect();
         let packages = counted(all.packages.len(), "package", "packages");
         let repositories = counted(all.sources.len(), "repository", "repositories");
         step.outcome(format!("{packages} in {repositories}"));
         let asked = recipe.packages.install.iter().map(Requirement::as_str);
         all.asked_paths = asked.filter(|asked| asked.starts_with('/')).map(str::to_owned).collect();
         Ok(all.indexed())
+    }
+
+    /// Takes the packages of `source`, the repository at `index`.
+    fn read(&mut self, source: &Source, index: usize) -> Result<(), RepositoryError> {
+        let (names, packages) = (&mut self.names, &mut self.packages);
+        source.metadata(&source.repomd.primary, |input, size| {
+            primary::parse(input, size, index, names, |package| packages.push(package))
+        })
     }
 
     /// Finds out who has which name.
@@ -298,6 +305,9 @@ impl Repositories {
                 provided.push((*name, (id, *dependency)));
             }
             files.extend(package.relations.files.iter().map(|file| (*file, id)));
+        }
+        for own in self.packages.chunk_by_mut(|one, other| one.repository == other.repository) {
+            wished::sort_recommended(own, &mut self.names);
         }
         let names = self.names.len();
         self.by_name = Index::new(names, &own);
@@ -327,7 +337,8 @@ impl Repositories {
         &self.packages[id.0]
     }
 
-    /// All packages, in the order of repositories and their metadata.
+    /// All packages, in the order in which dnf loads repositories and that of
+    /// their metadata.
     pub fn packages(&self) -> impl Iterator<Item = (PackageId, &Package)> {
         self.packages.iter().enumerate().map(|(index, package)| (PackageId(index), package))
     }
@@ -410,20 +421,28 @@ impl Repositories {
     }
 }
 
+fn warn_of_older(source: &Source, progress: &Progress) {
+    if source.went_back {
+        progress.note(&format!(
+            "repository {} ({}) is older than it was when this store last saw it: its owner went \
+             back, or somebody on the way holds updates back; look at what goes down in the lock",
+            source.id, source.url
+        ));
+    }
+}
+
 /// The paths that primary metadata is sure to have (createrepo_c's
 /// `cr_is_primary()`).
 fn is_primary(path: &str) -> bool {
     path.starts_with("/etc/") || path.contains("bin/") || path == "/usr/lib/sendmail"
 }
 
-fn is_taken(only: &[PackagePattern], package: &Package) -> bool {
-    only.is_empty() || only.iter().any(|pattern| pattern.matches(&package.nevra))
-}
-
 /// Packages without repositories behind them, for tests.
 #[cfg(test)]
 pub(crate) mod listed {
-    use super::{Dependency, DependencyId, Names, Package, Preference, RawBound, Repositories};
+    use super::{
+        Dependency, DependencyId, Names, Package, Preference, RawBound, Repositories, by_preference,
+    };
 
     /// A package with its dependencies as they are written.
     #[derive(Clone)]
@@ -440,9 +459,11 @@ pub(crate) mod listed {
 
     impl Repositories {
         pub(crate) fn from_listed(
-            listed: Vec<Listed>,
+            mut listed: Vec<Listed>,
             preferences: Vec<Preference>,
         ) -> Repositories {
+            let order = by_preference(&preferences);
+            listed.sort_by_key(|one| order.iter().position(|at| *at == one.package.repository));
             let mut all = Repositories { preferences, ..Repositories::default() };
             for one in listed {
                 let mut package = one.package;

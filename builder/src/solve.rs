@@ -72,6 +72,8 @@ pub struct Request {
     pub exclude: Vec<PackagePattern>,
     /// The same for each repository, by its position.
     pub exclude_from: Vec<Vec<PackagePattern>>,
+    /// The only packages that count of each repository; all if there are none.
+    pub only_from: Vec<Vec<PackagePattern>>,
     /// Packages wanted for a file of theirs only, without what they require.
     pub parts: Vec<Requirement>,
     /// For which processor.
@@ -113,7 +115,8 @@ impl Request {
         Self {
             install: recipe.packages.install.clone(),
             exclude: recipe.packages.exclude.clone(),
-            exclude_from: repositories.map(|repository| repository.exclude.clone()).collect(),
+            exclude_from: repositories.clone().map(|one| one.exclude.clone()).collect(),
+            only_from: repositories.map(|one| one.only.clone()).collect(),
             parts: vec![recipe.boot.stub.package.clone()],
             arch: recipe.arch,
             weak: recipe.packages.weak,

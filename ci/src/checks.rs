@@ -83,7 +83,7 @@ fn of_what_is_made(workshop: &Workshop, selection: &Selection) -> Result<()> {
     let repository = workshop.top.join("out/repository").canonicalize()?;
     selection.stage("rpm and dnf judge the repository", || judge::judge_demo(&repository))?;
     selection.stage("dnf judges what is chosen", || {
-        solve_judge::judge(&workshop.programs.slipway, &repository, solve_judge::SEEDS)
+        solve_judge::judge(&workshop.programs.slipway, &repository, solve_judge::SEEDS, None)
     })?;
     selection.stage("the trees are those that dnf and rpm make", || {
         comparisons(&workshop.top, &repository)

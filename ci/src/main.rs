@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use ci::{cache, checks, judge, setup, synthetic};
+use ci::{cache, checks, judge, setup, solve_judge, synthetic};
 use clap::{Parser, Subcommand};
 
 /// The project's own chores.
@@ -53,11 +53,17 @@ enum Chore {
     /// Compare what `slipway lock` chooses with what dnf would install
     JudgeSolver {
         /// How many generated repositories
-        #[arg(long, default_value_t = ci::solve_judge::SEEDS)]
+        #[arg(long, default_value_t = solve_judge::SEEDS)]
         seeds: u64,
+        /// Only generated repositories, from this one on
+        #[arg(long, value_name = "SEED")]
+        first: Option<u64>,
         /// The slipway to judge, instead of building one
         #[arg(long, value_name = "PATH")]
         slipway: Option<PathBuf>,
+        /// Keep repositories and questions in this folder, which is new
+        #[arg(long, value_name = "DIR")]
+        keep: Option<PathBuf>,
     },
     /// Install what the project needs on Debian 12 (needs root when something is missing)
     Setup,
@@ -145,7 +151,18 @@ fn run(chore: Chore) -> Result<()> {
             let report = top()?.join("out/bench-lock.md");
             ci::bench_lock::lock(&slipway, &demo.path, runs, &report)
         }
-        Chore::JudgeSolver { seeds, slipway } => judge_solver(seeds, slipway),
+        Chore::JudgeSolver { seeds, first, slipway, keep } => {
+            let slipway = built(slipway)?;
+            match first {
+                Some(first) => {
+                    solve_judge::judge_generated(&slipway, first..first + seeds, keep.as_deref())
+                }
+                None => {
+                    let demo = ci::repository::demo_repository(false)?;
+                    solve_judge::judge(&slipway, &demo.path, seeds, keep.as_deref())
+                }
+            }
+        }
         Chore::Setup => setup::set_up(),
         Chore::Synthetic { out } => synthetic::write(&out),
         Chore::Mariner { data, slipway } => mariner(data, slipway),
@@ -165,12 +182,6 @@ fn built(slipway: Option<PathBuf>) -> Result<PathBuf> {
         Some(path) => Ok(path),
         None => Ok(ci::tools::build(&top()?)?.slipway),
     }
-}
-
-fn judge_solver(seeds: u64, slipway: Option<PathBuf>) -> Result<()> {
-    let slipway = built(slipway)?;
-    let demo = ci::repository::demo_repository(false)?;
-    ci::solve_judge::judge(&slipway, &demo.path, seeds)
 }
 
 fn mariner(data: Option<PathBuf>, slipway: Option<PathBuf>) -> Result<()> {

@@ -4,8 +4,8 @@
 //! in one process, as starting it takes longer than all else; that its command
 //! line says the same is tried on a few.
 //!
-//! Where the two are meant to differ is written down in
-//! `docs/reference/lock.md`; such differences are [`Verdict::OnPurpose`].
+//! There are no differences that would be passed over. What slipway does not
+//! choose by a rule of its own (`docs/reference/lock.md`) dnf is asked without.
 
 mod chosen;
 pub mod listing;
@@ -14,6 +14,7 @@ pub mod random;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -30,10 +31,6 @@ pub const SEEDS: u64 = 100;
 const DEMO_REQUESTS: usize = 100;
 /// How often dnf itself is run; it takes about a second.
 const COMMAND_LINES: usize = 5;
-/// Differences whose reason is not known yet: the case and what is installed.
-/// Both answers are valid; libsolv's own Python interface gives a third. They
-/// are counted and printed, never passed over; each is to be explained or mended.
-const UNEXPLAINED: [(&str, &[&str]); 1] = [("seed 32", &["java", "net"])];
 /// Differences are for people to look at; the first ones will do.
 const MAX_SHOWN: usize = 5;
 /// dnf's side of it, a program in Python.
@@ -47,16 +44,35 @@ pub struct Place {
     priority: u32,
     cost: u32,
     exclude: Vec<String>,
+    only: Vec<String>,
     /// where it is already
     path: Option<PathBuf>,
 }
 
+impl Place {
+    /// An empty one, as preferred as any.
+    fn new(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            packages: Vec::new(),
+            priority: 99,
+            cost: 1000,
+            exclude: Vec::new(),
+            only: Vec::new(),
+            path: None,
+        }
+    }
+}
+
 /// What is asked for.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Wanted {
     install: Vec<String>,
     exclude: Vec<String>,
     weak: bool,
+    snapshot: Option<String>,
+    /// What slipway does not choose by a rule of its own, and dnf does.
+    never: Vec<String>,
 }
 
 /// Repositories, and requests to answer from them.
@@ -68,17 +84,6 @@ pub struct Case {
 
 /// The packages, or why there are none.
 type Answer = Result<Vec<String>, String>;
-
-/// What two answers to one request say about each other.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Same,
-    /// dnf installs what slipway refuses by a rule of its own.
-    OnPurpose,
-    /// The same packages are needed, others are recommended.
-    OtherWishes,
-    Different,
-}
 
 /// Where slipway and the scratch files are.
 struct Court<'c> {
@@ -92,24 +97,28 @@ struct Court<'c> {
 struct Tally {
     requests: usize,
     solved: usize,
-    on_purpose: usize,
-    other_wishes: usize,
-    unexplained: usize,
     differences: Vec<String>,
 }
 
 /// Compares all there is; `slipway` is the program, `demo` the demo repository.
-pub fn judge(slipway: &Path, demo: &Path, seeds: u64) -> Result<()> {
+/// What is made for it is kept in `keep`, if that is given.
+pub fn judge(slipway: &Path, demo: &Path, seeds: u64, keep: Option<&Path>) -> Result<()> {
     let scratch = tempfile::tempdir().context("cannot make a scratch folder")?;
-    let key = SigningKey::generate("Generated <generated@example.invalid>")?;
-    let court = Court { slipway, folder: scratch.path(), key };
-    court.prepare()?;
+    let court = Court::new(slipway, keep.unwrap_or(scratch.path()))?;
     let demo = demo_case(demo)?;
     court.judge_set("the demo repository", std::slice::from_ref(&demo))?;
     court.judge_set("chosen repositories", &chosen::cases()?)?;
     let random: Vec<Case> = (0..seeds).map(random::case).collect();
     court.judge_set("generated repositories", &random)?;
     court.command_line_agrees(&demo)
+}
+
+/// Compares answers over generated repositories only.
+pub fn judge_generated(slipway: &Path, seeds: Range<u64>, keep: Option<&Path>) -> Result<()> {
+    let scratch = tempfile::tempdir().context("cannot make a scratch folder")?;
+    let court = Court::new(slipway, keep.unwrap_or(scratch.path()))?;
+    let random: Vec<Case> = seeds.map(random::case).collect();
+    court.judge_set("generated repositories", &random)
 }
 
 /// The names of the packages in a repository, sorted.
@@ -140,30 +149,24 @@ fn demo_case(path: &Path) -> Result<Case> {
         }
         install.sort();
         install.dedup();
-        requests.push(Wanted { install, exclude: Vec::new(), weak: number % 4 == 3 });
+        requests.push(Wanted { install, weak: number % 4 == 3, ..Wanted::default() });
     }
-    requests.push(Wanted { install: words, exclude: Vec::new(), weak: false });
-    let place = Place {
-        id: "demo".into(),
-        packages: Vec::new(),
-        priority: 99,
-        cost: 1000,
-        exclude: Vec::new(),
-        path: Some(path),
-    };
+    requests.push(Wanted { install: words, ..Wanted::default() });
+    let place = Place { path: Some(path), ..Place::new("demo") };
     Ok(Case { name: "demo".into(), repositories: vec![place], requests })
 }
 
-impl Court<'_> {
+impl<'c> Court<'c> {
     /// Writes what every call of slipway and dnf needs.
-    fn prepare(&self) -> Result<()> {
-        let tools = self.folder.join("tools");
+    fn new(slipway: &'c Path, folder: &'c Path) -> Result<Self> {
+        let tools = folder.join("tools");
         fs::create_dir_all(&tools)?;
         for tool in ["slipway-agent", "slipway-boot.efi", "slipway-init"] {
             fs::write(tools.join(tool), tool)?;
         }
-        fs::write(self.folder.join("answers.py"), ANSWERS)?;
-        Ok(())
+        fs::write(folder.join("answers.py"), ANSWERS)?;
+        let key = SigningKey::generate("Generated <generated@example.invalid>")?;
+        Ok(Self { slipway, folder, key })
     }
 
     fn judge_set(&self, what: &str, cases: &[Case]) -> Result<()> {
@@ -204,10 +207,11 @@ impl Court<'_> {
         for (number, case) in cases.iter().enumerate() {
             let repositories = case.repositories.iter().map(|place| {
                 json!({"id": place.id, "path": self.place(place, number), "cost": place.cost,
-                       "priority": place.priority, "exclude": place.exclude})
+                       "priority": place.priority, "exclude": place.exclude, "only": place.only})
             });
             let requests = case.requests.iter().map(|wanted| {
-                json!({"install": wanted.install, "exclude": wanted.exclude, "weak": wanted.weak})
+                let exclude = [&wanted.exclude[..], &wanted.never[..]].concat();
+                json!({"install": wanted.install, "exclude": exclude, "weak": wanted.weak})
             });
             let case = json!({"repositories": repositories.collect::<Vec<_>>(),
                               "requests": requests.collect::<Vec<_>>()});
@@ -233,29 +237,34 @@ impl Court<'_> {
         command.args(["lock", "--list", "--json"]).arg(&recipe).arg("--lock").arg(&lock);
         command.arg("--store").arg(self.folder.join("store"));
         let output = command.arg("--tools").arg(self.folder.join("tools")).output()?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.success() {
             return Ok(Ok(listed(&output.stdout)?));
         }
-        ensure!(output.status.code() == Some(1), "slipway did not answer: {said}");
-        ensure!(said.contains("no set of packages fits"), "slipway failed otherwise: {said}");
-        Ok(Err(said))
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        match refusal(&said) {
+            Some(why) if output.status.code() == Some(1) => Ok(Err(why)),
+            _ => bail!("slipway did not answer {:?} of {}: {said}", wanted.install, case.name),
+        }
     }
 
     fn recipe(&self, case: &Case, number: usize, wanted: &Wanted) -> String {
         let list = |texts: &[String]| Value::from(texts.to_vec()).to_string();
         let mut recipe = String::from("schema = 1\nname = \"case\"\nversion = \"1\"\n");
+        if let Some(day) = &wanted.snapshot {
+            let _ = writeln!(recipe, "snapshot = \"{day}\"");
+        }
         for place in &case.repositories {
             let path = self.place(place, number);
             // Writing to a string does not fail.
             let _ = writeln!(
                 recipe,
                 "[[repository]]\nid = \"{}\"\nurl = \"{path}\"\nkeys = [\"{path}/{PUBLIC_KEY_NAME}\"]\n\
-                 priority = {}\ncost = {}\nexclude = {}",
+                 priority = {}\ncost = {}\nexclude = {}\nonly = {}",
                 place.id,
                 place.priority,
                 place.cost,
                 list(&place.exclude),
+                list(&place.only),
                 path = path.display(),
             );
         }
@@ -347,6 +356,14 @@ fn table_of(text: &str) -> Vec<String> {
     found
 }
 
+/// Why there is no set of packages, of the events slipway wrote; nothing if it
+/// failed for another reason.
+fn refusal(events: &str) -> Option<String> {
+    let mut events = events.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let unsolvable = events.find_map(|event| event.get("unsolvable").cloned())?;
+    unsolvable.is_object().then(|| unsolvable.to_string())
+}
+
 fn read_answer(line: &str) -> Result<Answer> {
     let value: Value = serde_json::from_str(line)?;
     if let Some(error) = value.get("error") {
@@ -376,26 +393,19 @@ impl Tally {
     fn count(&mut self, case: &Case, wanted: &Wanted, ours: &Answer, theirs: &Answer) {
         self.requests += 1;
         self.solved += usize::from(theirs.is_ok());
-        match verdict(wanted, ours, theirs) {
-            Verdict::Same => {}
-            Verdict::Different if is_unexplained(case, wanted) => self.unexplained += 1,
-            Verdict::OtherWishes => self.other_wishes += 1,
-            Verdict::OnPurpose => self.on_purpose += 1,
-            Verdict::Different => self.differences.push(difference(case, wanted, ours, theirs)),
+        let is_same = match (ours, theirs) {
+            (Ok(ours), Ok(theirs)) => ours == theirs,
+            (ours, theirs) => ours.is_err() && theirs.is_err(),
+        };
+        if !is_same {
+            self.differences.push(difference(case, wanted, ours, theirs));
         }
     }
 
     fn report(&self, what: &str) -> Result<()> {
-        let Self { requests, solved, on_purpose, other_wishes, unexplained, differences } = self;
-        println!(
-            "{what}: {requests} requests, {solved} solvable, {} as dnf, {on_purpose} different on \
-             purpose, {other_wishes} in what is only recommended, {unexplained} not explained yet",
-            requests - on_purpose - other_wishes - unexplained - differences.len()
-        );
-        ensure!(
-            other_wishes * 100 <= *requests,
-            "{other_wishes} of {requests} answers differ in what is only recommended"
-        );
+        let Self { requests, solved, differences } = self;
+        let same = requests - differences.len();
+        println!("{what}: {requests} requests, {solved} solvable, {same} as dnf");
         ensure!(*solved > 0, "nothing was compared");
         if differences.is_empty() {
             return Ok(());
@@ -405,38 +415,16 @@ impl Tally {
     }
 }
 
-fn is_unexplained(case: &Case, wanted: &Wanted) -> bool {
-    let is_it = |(name, install): &(&str, &[&str])| {
-        *name == case.name && wanted.install.iter().map(String::as_str).eq(install.iter().copied())
-    };
-    UNEXPLAINED.iter().any(is_it)
-}
-
-fn verdict(wanted: &Wanted, ours: &Answer, theirs: &Answer) -> Verdict {
-    match (ours, theirs) {
-        (Ok(ours), Ok(theirs)) if ours == theirs => Verdict::Same,
-        (Err(_), Err(_)) => Verdict::Same,
-        (Err(why), Ok(_))
-            if why.contains("needs a newer rpm") || why.contains("makes no sense") =>
-        {
-            Verdict::OnPurpose
-        }
-        // In which order wishes that exclude each other are granted.
-        (Ok(_), Ok(_)) if wanted.weak => Verdict::OtherWishes,
-        _ => Verdict::Different,
-    }
-}
-
 fn difference(case: &Case, wanted: &Wanted, ours: &Answer, theirs: &Answer) -> String {
     let mut text = format!(
-        "{}: install {:?} exclude {:?} weak {}\n",
-        case.name, wanted.install, wanted.exclude, wanted.weak
+        "{}: install {:?} exclude {:?} never {:?} weak {} snapshot {:?}\n",
+        case.name, wanted.install, wanted.exclude, wanted.never, wanted.weak, wanted.snapshot
     );
     for place in &case.repositories {
         let _ = writeln!(
             text,
-            "  repository {} priority {} cost {} exclude {:?}",
-            place.id, place.priority, place.cost, place.exclude
+            "  repository {} priority {} cost {} exclude {:?} only {:?}",
+            place.id, place.priority, place.cost, place.exclude, place.only
         );
         place.packages.iter().for_each(|package| {
             let _ = writeln!(text, "    {package}");

@@ -120,6 +120,7 @@ impl Lock {
         let packages = new.packages.iter().map(header).collect::<Result<Vec<_>, _>>()?;
         let skipped = &recipe.packages.skip_scripts;
         new.list_scriptlets(&packages, skipped, earlier.as_ref(), &accept)?;
+        warn_of_needless(&new.not_there(skipped), &progress);
         let is_stale = earlier.as_ref().is_some_and(|earlier| earlier.recipe != new.recipe);
         let written = !self.check && new.save(&path)?;
         let changes = earlier.map(|earlier| Changes::between(&earlier, &new));
@@ -169,6 +170,14 @@ fn list(lock: &lock::Lock, json: bool) {
     println!("{}", serde_json::json!({ "packages": packages.collect::<Vec<_>>() }));
 }
 
+/// An entry of `skip_scripts` may be misspelt, or a leftover.
+fn warn_of_needless(needless: &[String], progress: &Progress) {
+    for script in needless {
+        progress
+            .note(&format!("skip_scripts: no locked package has {script:?}, so it skips nothing"));
+    }
+}
+
 fn accept(words: &[String]) -> anyhow::Result<Accept> {
     if words.iter().any(|word| word == "all") {
         return Ok(Accept::All);
@@ -212,13 +221,9 @@ impl Summary {
         self.new.packages.iter().map(|package| package.size).sum()
     }
 
-    /// Whether the lock would have other contents; newer metadata that says
-    /// the same of these packages does not count.
+    /// Whether the lock would have other contents that matter.
     fn differs(&self) -> bool {
-        let moved = |changes: &Changes| {
-            !(changes.added.is_empty() && changes.removed.is_empty() && changes.changed.is_empty())
-        };
-        self.is_stale || self.changes.as_ref().is_none_or(moved)
+        self.is_stale || self.changes.as_ref().is_none_or(Changes::matter)
     }
 
     fn print(&self) {

@@ -23,8 +23,8 @@ use crate::uki::BadStub;
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// Packages.
-    #[error(transparent)]
-    Fetch(#[from] FetchErrors),
+    #[error("{}", not_fetched(.0))]
+    Fetch(FetchErrors),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -121,4 +121,16 @@ fn refused(scripts: &[Unaccepted]) -> String {
     let (are, them) = if scripts.len() == 1 { ("is", "it") } else { ("are", "them") };
     let count = counted(scripts.len(), "scriptlet", "scriptlets");
     format!("{count} {are} new and nobody has accepted {them}:\n\n{}", list.join("\n\n"))
+}
+
+/// The failures, and what helps whoever may choose packages anew.
+fn not_fetched(errors: &FetchErrors) -> String {
+    let advice = "\nor lock again, for what the repositories have now";
+    format!("{errors}{}", if errors.any_gone() { advice } else { "" })
+}
+
+impl From<FetchErrors> for BuildError {
+    fn from(errors: FetchErrors) -> Self {
+        Self::Fetch(errors)
+    }
 }

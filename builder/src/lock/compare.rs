@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Lock, LockedPackage, LockedScriptlet};
+use super::{Lock, LockedPackage, LockedPart, LockedScriptlet};
 
 /// The differences, each list by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -23,6 +23,8 @@ pub struct Changes {
     pub new_scriptlets: Vec<String>,
     /// Scripts that are not there any more.
     pub gone_scriptlets: Vec<String>,
+    /// Scripts that something else carries out, as `skip_scripts` may say.
+    pub handled_otherwise: Vec<String>,
 }
 
 /// Something of which there is another version.
@@ -49,17 +51,38 @@ impl Changes {
         };
         changes.new_scriptlets = scriptlets(new, old);
         changes.gone_scriptlets = scriptlets(old, new);
-        let (old, new) = (entries(old), entries(new));
-        for (name, to) in &new {
-            match old.get(name) {
-                None => changes.added.push(format!("{name} {}", to.shown)),
-                Some(from) if from.identity == to.identity => {}
-                Some(from) => changes.changed.push(change(name, from, to)),
-            }
+        changes.handled_otherwise = handled_otherwise(old, new);
+        let (mut old, new) = (entries(old), entries(new));
+        for (name, to) in new {
+            changes.compare(&name, old.remove(&name).unwrap_or_default(), to);
         }
-        let gone = old.iter().filter(|(name, _)| !new.contains_key(*name));
-        changes.removed.extend(gone.map(|(name, from)| format!("{name} {}", from.shown)));
+        for (name, gone) in old {
+            changes.compare(&name, gone, Vec::new());
+        }
         changes
+    }
+
+    /// What became of everything called `name`; of a kernel there may be
+    /// several.
+    fn compare(&mut self, name: &str, mut from: Vec<Entry>, mut to: Vec<Entry>) {
+        let stays = |one: &Entry, others: &[Entry]| {
+            others.iter().any(|other| other.identity == one.identity)
+        };
+        let before = from.clone();
+        from.retain(|one| !stays(one, &to));
+        to.retain(|one| !stays(one, &before));
+        if let ([from], [to]) = (&from[..], &to[..]) {
+            return self.changed.push(change(name, from, to));
+        }
+        self.removed.extend(from.iter().map(|one| format!("{name} {}", one.shown)));
+        self.added.extend(to.iter().map(|one| format!("{name} {}", one.shown)));
+    }
+
+    /// Whether an image would have or run anything else. Newer metadata that
+    /// says the same of its packages does not count.
+    #[must_use]
+    pub fn matter(&self) -> bool {
+        !Self { metadata_changed: false, ..self.clone() }.is_empty()
     }
 
     /// Whether nothing is different.
@@ -70,6 +93,7 @@ impl Changes {
 }
 
 /// How an artifact is shown, and what tells whether it is the same.
+#[derive(Clone)]
 struct Entry {
     shown: String,
     identity: String,
@@ -86,21 +110,33 @@ fn change(name: &str, from: &Entry, to: &Entry) -> Change {
     change
 }
 
-fn entries(lock: &Lock) -> BTreeMap<String, Entry> {
-    let entry = |package: &LockedPackage| Entry {
+fn handled_otherwise(old: &Lock, new: &Lock) -> Vec<String> {
+    let moved = new.scriptlets.iter().filter_map(|one| {
+        let before = old.scriptlets.iter().find(|other| other.is(one))?;
+        let (from, to) = (before.handled.name(), one.handled.name());
+        (from != to).then(|| format!("{} {}: {from} -> {to}", one.package, one.phase))
+    });
+    moved.collect()
+}
+
+fn entries(lock: &Lock) -> BTreeMap<String, Vec<Entry>> {
+    let mut entries: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
+    let mut add = |name, entry| entries.entry(name).or_default().push(entry);
+    let of = |package: &LockedPackage| Entry {
         shown: format!("{}.{}", package.evr(), package.arch),
         identity: package.sha256.to_string(),
     };
-    let packages = lock.packages.iter().map(|package| (package.name.clone(), entry(package)));
-    let parts = lock
-        .parts
-        .iter()
-        .map(|part| (format!("{} ({})", part.package.name, part.role), entry(&part.package)));
-    let tools = lock.tools.iter().map(|tool| {
+    for package in &lock.packages {
+        add(package.name.clone(), of(package));
+    }
+    for LockedPart { role, package } in &lock.parts {
+        add(format!("{} ({role})", package.name), of(package));
+    }
+    for tool in &lock.tools {
         let identity = tool.sha256.to_string();
-        (tool.name.clone(), Entry { shown: format!("{} bytes", tool.size), identity })
-    });
-    packages.chain(parts).chain(tools).collect()
+        add(tool.name.clone(), Entry { shown: format!("{} bytes", tool.size), identity });
+    }
+    entries
 }
 
 impl fmt::Display for Changes {
@@ -119,6 +155,9 @@ impl fmt::Display for Changes {
         }
         for scriptlet in &self.gone_scriptlets {
             writeln!(f, "  - {scriptlet}")?;
+        }
+        for handled in &self.handled_otherwise {
+            writeln!(f, "  {handled}")?;
         }
         if self.metadata_changed {
             writeln!(f, "  the repositories' metadata changed")?;

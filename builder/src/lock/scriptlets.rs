@@ -180,6 +180,16 @@ impl Lock {
         Ok(())
     }
 
+    /// Those of `skipped` that no package of the lock has.
+    #[must_use]
+    pub fn not_there(&self, skipped: &[(String, Phase)]) -> Vec<String> {
+        let shown = skipped.iter().map(|(package, phase)| format!("{package} {phase}"));
+        let is_there = |script: &String| {
+            self.scriptlets.iter().any(|one| format!("{} {}", one.package, one.phase) == *script)
+        };
+        shown.filter(|script| !is_there(script)).collect()
+    }
+
     /// The scripts of `packages` that the lock has not, or not as accepted.
     /// Those that the recipe wants left out do not count.
     #[must_use]

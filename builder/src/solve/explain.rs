@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use serde::Serialize;
+
 use super::pool::{Literal, Pool, literal};
 use super::rich::Need as Rich;
 use super::rules::{Rules, Why};
@@ -17,7 +19,7 @@ const MAX_TURNED_DOWN: usize = 8;
 const MAX_REDUCED: usize = 400;
 
 /// Everything that keeps a request from being fulfilled.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct Unsolvable {
     /// Needs that nothing meets.
     pub needs: Vec<Need>,
@@ -26,7 +28,7 @@ pub struct Unsolvable {
 }
 
 /// A need that nothing meets.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Need {
     /// The requirement.
     pub what: String,
@@ -37,7 +39,7 @@ pub struct Need {
 }
 
 /// A package that came close to meeting a need.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct TurnedDown {
     /// Its name, version and architecture.
     pub package: String,

@@ -155,11 +155,11 @@ impl Policy<'_, '_> {
     }
 
     /// Whether there is a newer version of it, or one in a better repository,
-    /// that was perhaps no candidate.
+    /// that was perhaps no candidate, or is even excluded.
     fn is_old(&self, package: Literal) -> bool {
         let nevra = self.pool.nevra(package);
         let priority = self.preference(package).priority;
-        self.pool.named(&nevra.name).any(|other| {
+        self.pool.known_as(&nevra.name).any(|other| {
             let found = self.pool.nevra(other);
             let better = self.preference(other).priority;
             other != package

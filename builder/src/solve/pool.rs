@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::rich::Need;
 use super::{Request, SolveError};
 use crate::evr::{Nevra, Sense};
+use crate::recipe::PackagePattern;
 use crate::repository::{
     Dependency, DependencyId, Package, PackageId, Repositories, RepositoryError,
 };
@@ -19,6 +20,7 @@ pub(super) type Literal = i32;
 enum Refusal {
     Excluded,
     ExcludedFromRepository,
+    NotOfRepository,
     OtherArch,
     TooNew,
 }
@@ -73,6 +75,16 @@ impl<'r> Pool<'r> {
     pub fn named(&self, name: &str) -> impl Iterator<Item = Literal> {
         let found = self.repositories.named(name).iter().copied();
         found.filter(|id| self.counts(*id)).map(literal)
+    }
+
+    /// Packages of this name that dnf knows of: also those that were excluded.
+    pub fn known_as(&self, name: &str) -> impl Iterator<Item = Literal> {
+        let found = self.repositories.named(name).iter().copied();
+        let is_known = |id: &PackageId| match self.refusals.get(id.index()) {
+            Some(Some(Refusal::OtherArch | Refusal::TooNew)) | None => false,
+            Some(_) => true,
+        };
+        found.filter(is_known).map(literal)
     }
 
     /// Packages that meet the plain dependency `id`, in ascending order.
@@ -159,6 +171,9 @@ impl<'r> Pool<'r> {
             Some(Refusal::ExcludedFromRepository) => {
                 return Some("excluded from its repository by the recipe".to_owned());
             }
+            Some(Refusal::NotOfRepository) => {
+                return Some("not among those that the recipe takes of its repository".to_owned());
+            }
             Some(Refusal::OtherArch) => return Some(format!("made for {}", package.nevra.arch)),
             Some(Refusal::TooNew) => return Some("built after the snapshot".to_owned()),
             None => {}
@@ -206,9 +221,13 @@ fn refusal(package: &Package, request: &Request) -> Option<Refusal> {
     if request.exclude.iter().any(|pattern| pattern.matches(nevra)) {
         return Some(Refusal::Excluded);
     }
-    let own = request.exclude_from.get(package.repository);
-    if own.is_some_and(|own| own.iter().any(|pattern| pattern.matches(nevra))) {
+    let matches = |own: &Vec<PackagePattern>| own.iter().any(|pattern| pattern.matches(nevra));
+    if request.exclude_from.get(package.repository).is_some_and(matches) {
         return Some(Refusal::ExcludedFromRepository);
+    }
+    let only = request.only_from.get(package.repository);
+    if only.is_some_and(|only| !only.is_empty() && !matches(only)) {
+        return Some(Refusal::NotOfRepository);
     }
     let later = request.snapshot.as_ref().is_some_and(|day| day.is_before(package.build_time));
     later.then_some(Refusal::TooNew)

@@ -281,14 +281,12 @@ impl<'p, 'r> Collector<'p, 'r> {
     fn replaced(&mut self, by: Literal, relations: &Relations) {
         let own = self.pool.nevra(by);
         let several = is_install_only(self.pool, by);
-        if !several {
-            for id in &relations.obsoletes {
-                let obsoleted = self.pool.repositories.dependency(*id);
-                let named: Vec<Literal> = self.pool.named(&obsoleted.name).collect();
-                for other in named {
-                    if self.pool.is_obsoleted(other, obsoleted) {
-                        self.exclude(by, other, Why::Obsoletes(*id));
-                    }
+        for id in &relations.obsoletes {
+            let obsoleted = self.pool.repositories.dependency(*id);
+            let named: Vec<Literal> = self.pool.named(&obsoleted.name).collect();
+            for other in named {
+                if self.pool.is_obsoleted(other, obsoleted) {
+                    self.exclude(by, other, Why::Obsoletes(*id));
                 }
             }
         }

@@ -103,6 +103,7 @@ fn request(install: &str) -> Request {
         install: words(install),
         exclude: Vec::new(),
         exclude_from: Vec::new(),
+        only_from: Vec::new(),
         parts: Vec::new(),
         arch: Arch::X86_64,
         weak: false,

@@ -1,38 +1,98 @@
-//! Small repositories for one rule each.
+//! Small repositories for one rule each, written down in `chosen.txt`.
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail, ensure};
 
 use super::listing::Listing;
 use super::{Case, Place, Wanted};
 
-/// Name, packages, requests.
-const CASES: &[(&str, &[&str], &[&str])] = &[(
-    "backtracking",
-    &["a 1; requires: lib", "b 1; requires: lib < 2", "lib 1", "lib 2"],
-    &["a", "a b", "b"],
-)];
+const TEXT: &str = include_str!("chosen.txt");
 
 /// All of them.
 pub fn cases() -> Result<Vec<Case>> {
-    CASES.iter().map(|(name, packages, requests)| case(name, packages, requests)).collect()
+    let mut cases: Vec<Case> = Vec::new();
+    for (number, line) in TEXT.lines().enumerate() {
+        let line = line.trim();
+        take(&mut cases, line).with_context(|| format!("chosen.txt, line {}", number + 1))?;
+    }
+    for case in &mut cases {
+        ensure!(!case.requests.is_empty(), "{} asks for nothing", case.name);
+        // In a repository of its own, where no rule about the others reaches it.
+        let stub = Listing::new("stub", "1", "noarch");
+        case.repositories.push(Place { packages: vec![stub], ..Place::new("stub") });
+    }
+    Ok(cases)
 }
 
-fn case(name: &str, packages: &[&str], requests: &[&str]) -> Result<Case> {
-    let mut packages =
-        packages.iter().map(|text| Listing::parse(text)).collect::<Result<Vec<_>>>()?;
-    packages.push(Listing::new("stub", "1", "noarch"));
-    let place = Place {
-        id: "r".into(),
-        packages,
-        priority: 99,
-        cost: 1000,
-        exclude: Vec::new(),
-        path: None,
-    };
-    let requests = requests.iter().flat_map(|text| {
-        let mut install: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
-        install.sort();
-        [false, true].map(|weak| Wanted { install: install.clone(), exclude: Vec::new(), weak })
-    });
-    Ok(Case { name: name.to_owned(), requests: requests.collect(), repositories: vec![place] })
+fn take(cases: &mut Vec<Case>, line: &str) -> Result<()> {
+    if let Some(name) = line.strip_prefix("= ") {
+        let (name, repositories) = (name.to_owned(), Vec::new());
+        cases.push(Case { name, repositories, requests: Vec::new() });
+        return Ok(());
+    }
+    if line.is_empty() || line.starts_with('#') {
+        return Ok(());
+    }
+    let case = cases.last_mut().context("before the first case")?;
+    if let Some(text) = line.strip_prefix("? ") {
+        case.requests.extend(requests(text)?);
+    } else if let Some(text) = line.strip_prefix('[') {
+        case.repositories.push(place(text.trim_end_matches(']'))?);
+    } else {
+        if case.repositories.is_empty() {
+            case.repositories.push(Place::new("r"));
+        }
+        let last = case.repositories.last_mut().context("a repository")?;
+        last.packages.push(Listing::parse(line)?);
+    }
+    Ok(())
+}
+
+/// `id; priority: 10; cost: 500; exclude: a, b; only: c`.
+fn place(text: &str) -> Result<Place> {
+    let mut parts = text.split(';').map(str::trim);
+    let mut place = Place::new(parts.next().unwrap_or_default());
+    for part in parts {
+        match part.split_once(": ") {
+            Some(("priority", number)) => place.priority = number.parse()?,
+            Some(("cost", number)) => place.cost = number.parse()?,
+            Some(("exclude", list)) => place.exclude = words(list),
+            Some(("only", list)) => place.only = words(list),
+            _ => bail!("{part:?} says nothing of a repository"),
+        }
+    }
+    Ok(place)
+}
+
+/// `a, b; exclude: c; never: d; snapshot: 2026-01-31`, with what is only
+/// recommended and without.
+fn requests(text: &str) -> Result<[Wanted; 2]> {
+    let mut parts = text.split(';').map(str::trim);
+    let install = words(parts.next().unwrap_or_default());
+    let mut wanted = Wanted { install, ..Wanted::default() };
+    for part in parts {
+        match part.split_once(": ") {
+            Some(("exclude", list)) => wanted.exclude = words(list),
+            Some(("never", list)) => wanted.never = words(list),
+            Some(("snapshot", day)) => wanted.snapshot = Some(day.to_owned()),
+            _ => bail!("{part:?} says nothing of a request"),
+        }
+    }
+    Ok([Wanted { weak: true, ..wanted.clone() }, wanted])
+}
+
+fn words(list: &str) -> Vec<String> {
+    list.split(',').map(|word| word.trim().to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_cases_can_be_read() {
+        let cases = cases().unwrap();
+        assert!(cases.len() > 20, "{}", cases.len());
+        let two = cases.iter().find(|case| case.name == "a repository limited to some").unwrap();
+        assert_eq!(two.repositories[0].only, ["a*"]);
+    }
 }

@@ -1,5 +1,6 @@
 //! Repositories and requests drawn at random from a seed: small, dense, and
-//! with every kind of relation, so that choices and contradictions abound.
+//! with every kind of relation, so that choices and contradictions abound: about
+//! one request in three has no answer.
 
 use super::listing::Listing;
 use super::{Case, Place, Wanted};
@@ -73,12 +74,12 @@ struct Flavour {
 pub fn case(seed: u64) -> Case {
     let mut dice = Dice::new(seed);
     let flavour = Flavour {
-        conflicts: [0, 5, 20][dice.below(3)],
+        conflicts: [0, 5, 15][dice.below(3)],
         obsoletes: [0, 3, 12][dice.below(3)],
         rich: [0, 10, 40][dice.below(3)],
         weak: [0, 20][dice.below(2)],
-        provides: [20, 60][dice.below(2)],
-        missing: [0, 2, 8][dice.below(3)],
+        provides: [30, 70][dice.below(2)],
+        missing: [0, 0, 3][dice.below(3)],
     };
     let names = &NAMES[..6 + dice.below(NAMES.len() - 5)];
     let places = [1, 1, 2, 3][dice.below(4)];
@@ -86,7 +87,7 @@ pub fn case(seed: u64) -> Case {
     for place in 0..places {
         let mut packages: Vec<Listing> = Vec::new();
         for name in names {
-            for _ in 0..[0, 1, 1, 1, 2, 3][dice.below(6)] {
+            for _ in 0..[0, 1, 1, 2, 2, 3][dice.below(6)] {
                 let package = listing(&mut dice, name, names, &flavour);
                 if !packages
                     .iter()
@@ -102,7 +103,6 @@ pub fn case(seed: u64) -> Case {
             exclude.push(dice.one_of(&["lib-*", "x", "app-1.0-1", "*.noarch", "m?il"]).to_owned());
         }
         repositories.push(Place {
-            id: format!("r{place}"),
             packages,
             priority: if dice.percent(30) {
                 10 + u32::try_from(dice.below(3)).unwrap_or(0)
@@ -111,10 +111,9 @@ pub fn case(seed: u64) -> Case {
             },
             cost: if dice.percent(20) { 500 } else { 1000 },
             exclude,
-            path: None,
+            ..Place::new(&format!("r{place}"))
         });
     }
-    // dnf loads them in the order of their ids; so are they named in the recipe.
     let requests = (0..5).map(|_| request(&mut dice, names, &flavour)).collect();
     Case { name: format!("seed {seed}"), repositories, requests }
 }
@@ -167,8 +166,8 @@ fn need(dice: &mut Dice, names: &[&str], flavour: &Flavour) -> String {
 }
 
 fn plain(dice: &mut Dice, names: &[&str]) -> String {
-    let name = if dice.percent(40) { dice.one_of(&VIRTUAL) } else { dice.one_of(names) };
-    if dice.percent(65) {
+    let name = if dice.percent(30) { dice.one_of(&VIRTUAL) } else { dice.one_of(names) };
+    if dice.percent(75) {
         return name.to_owned();
     }
     let sign = dice.one_of(&["<", "<=", "=", ">=", ">=", ">"]);
@@ -206,8 +205,11 @@ fn request(dice: &mut Dice, names: &[&str], flavour: &Flavour) -> Wanted {
     if dice.percent(15) {
         exclude.push(dice.one_of(&["lib-a", "lib-?", "t*", "core.x86_64", "web-2.0"]).to_owned());
     }
-    exclude.retain(|pattern| !install.contains(pattern));
-    Wanted { install, exclude, weak: flavour.weak > 0 && dice.percent(50) }
+    // A recipe may not install and exclude the same.
+    let name = |wanted: &String| wanted.split(' ').next().map(str::to_owned);
+    exclude.retain(|pattern| !install.iter().any(|wanted| name(wanted).as_ref() == Some(pattern)));
+    let weak = flavour.weak > 0 && dice.percent(50);
+    Wanted { install, exclude, weak, ..Wanted::default() }
 }
 
 fn wanted(dice: &mut Dice, names: &[&str]) -> String {
