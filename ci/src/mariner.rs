@@ -14,7 +14,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use rpm::{Dependency, Package};
 
-use crate::checks::UNIT_TESTS;
+use crate::checks::unit_tests;
 use crate::demo_list::MADE_TIME;
 use crate::judge;
 use crate::metadata::{ListedPackage, PUBLIC_KEY_NAME, write_repodata};
@@ -41,7 +41,7 @@ pub fn data(top: &Path) -> PathBuf {
 pub fn judge(top: &Path, slipway: &Path, data: &Path) -> Result<()> {
     let packed = data.join(DATABASE);
     if !packed.is_file() {
-        println!("skipped: there is no {}", packed.display());
+        skip::without_data(format_args!("there is no {}", packed.display()));
         return Ok(());
     }
     let folder = top.join("out/mariner");
@@ -77,9 +77,7 @@ pub fn judge(top: &Path, slipway: &Path, data: &Path) -> Result<()> {
 /// Composes the packages and compares the package database with the real one,
 /// in a test of the builder's, built as this program was.
 fn compose(top: &Path, repository: &Path, data: &Path) -> Result<()> {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let profile = |word: &&&str| !cfg!(debug_assertions) || **word != "--release";
-    command.args(UNIT_TESTS.iter().filter(profile)).current_dir(top);
+    let mut command = unit_tests(top);
     command.args(["--lib", "--", "--ignored", "--nocapture", "rpmdb::mariner_tests"]);
     command.env("SLIPWAY_MARINER_REPOSITORY", repository).env("SLIPWAY_MARINER_DATA", data);
     ensure!(command.status()?.success(), "the rebuilt packages are not composed as they should be");

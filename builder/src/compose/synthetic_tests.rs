@@ -30,7 +30,7 @@ fn judged(synthetic_only: bool) -> Option<Judged> {
         std::env::var_os("SLIPWAY_DEMO_REPOSITORY"),
         std::env::var_os("SLIPWAY_SYNTHETIC_REPOSITORY"),
     ) else {
-        println!("skipped: the repositories are not named");
+        skip::because("the repositories are not named");
         return None;
     };
     let scratch = tempfile::tempdir().unwrap();
@@ -68,7 +68,7 @@ impl Judged {
         let runs_scripts = !options.contains(&"--noscripts");
         let out = if runs_scripts { with_proc(&self.root, || rpm.output()) } else { rpm.output() };
         let Ok(out) = out else {
-            println!("skipped: rpm is not installed");
+            skip::because("rpm is not installed");
             return None;
         };
         let said = String::from_utf8_lossy(&out.stderr);

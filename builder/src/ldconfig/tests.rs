@@ -87,14 +87,14 @@ fn generator(cache: &[u8]) -> String {
 #[test]
 fn the_cache_is_ldconfigs_byte_for_byte() {
     let Some(mut tree) = libraries() else {
-        println!("skipped: no libraries in Debian's place");
+        skip::because("no libraries in Debian's place");
         return;
     };
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     materialise(&tree, folders[0].path());
     let tool = Command::new("/sbin/ldconfig").arg("-r").arg(folders[0].path()).output();
     if !tool.is_ok_and(|out| out.status.success()) {
-        println!("skipped: ldconfig cannot be run");
+        skip::because("ldconfig cannot be run");
         return;
     }
     let theirs = fs::read(folders[0].path().join("etc/ld.so.cache")).unwrap();

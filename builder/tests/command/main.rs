@@ -231,7 +231,7 @@ fn shells_read_the_completions() {
         let path = folder.path().join("script");
         fs::write(&path, script).expect("written");
         match Command::new(shell).arg("-n").arg(&path).output() {
-            Err(_) => println!("skipped: no {shell} here"),
+            Err(_) => skip::because(format_args!("no {shell} here")),
             Ok(said) => assert!(said.status.success(), "{shell}: {}", err(&said)),
         }
     }
@@ -248,7 +248,7 @@ fn pages_are_set_without_warnings() {
             .arg(entry.path())
             .output();
         match groff {
-            Err(_) => return println!("skipped: no groff here"),
+            Err(_) => return skip::because("no groff here"),
             Ok(said) => assert_eq!(err(&said), "", "{}", entry.path().display()),
         }
     }

@@ -39,7 +39,7 @@ fn add(tree: &mut Tree, disk: &std::path::Path, at: &TreePath) {
 #[test]
 fn indexes_are_depmods_byte_for_byte() {
     let Some(kernel) = kernel() else {
-        println!("skipped: no kernel modules on this machine");
+        skip::because("no kernel modules on this machine");
         return;
     };
     let base = tempfile::tempdir().unwrap();
@@ -50,7 +50,7 @@ fn indexes_are_depmods_byte_for_byte() {
     let tool = Command::new("depmod").arg("-b").arg(base.path()).args(["-a", "1.2.3"]).output();
     // Without the tool, what it left where the kernel was installed will do.
     if !tool.is_ok_and(|out| out.status.success()) && !copy.join("modules.dep.bin").exists() {
-        println!("skipped: depmod is not installed");
+        skip::because("depmod is not installed");
         return;
     }
     let mut tree = tree(&[("/lib", "-> usr/lib")]);
