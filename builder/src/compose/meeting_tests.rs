@@ -2,8 +2,12 @@
 //! `%pretrans` has left in its place. rpm says which are refused, and what
 //! becomes of the others. Only root can let rpm install.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::{DirEntryExt, FileTypeExt};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rpm::{FileOptions, PackageBuilder, Scriptlet};
 
@@ -78,8 +82,8 @@ const KINDS: [Kind; 24] = [
     }),
     ("pipe", |builder, at| special(builder, FileOptions::fifo(at))),
     ("character-device", |builder, at| special(builder, FileOptions::character_device(at, 1, 3))),
-    ("other-device", |builder, at| special(builder, FileOptions::character_device(at, 4, 64))),
-    ("block-device", |builder, at| special(builder, FileOptions::block_device(at, 7, 200))),
+    ("other-device", |builder, at| special(builder, FileOptions::character_device(at, 1, 5))),
+    ("block-device", |builder, at| special(builder, FileOptions::block_device(at, 7, 0))),
     ("ghost", |builder, at| {
         builder.with_ghost(FileOptions::ghost(at)).unwrap();
     }),
@@ -113,6 +117,30 @@ fn can_judge() -> bool {
     can
 }
 
+/// Runs something while the other end of every pipe in a folder is held: rpm
+/// 4.18.0 opens those that it makes, and waits until somebody does the same.
+fn with_other_ends<T>(folder: &Path, run: impl FnOnce() -> T) -> T {
+    let done = AtomicBool::new(false);
+    let hold = || {
+        let mut held = BTreeMap::new();
+        while !done.load(Ordering::Acquire) {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_fifo()) {
+                    let open = || File::options().read(true).write(true).open(entry.path());
+                    held.entry(entry.ino()).or_insert_with(open);
+                }
+            }
+            std::thread::yield_now();
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(hold);
+        let ran = run();
+        done.store(true, Ordering::Release);
+        ran
+    })
+}
+
 /// Packages, and a root for rpm.
 struct Meeting {
     folder: tempfile::TempDir,
@@ -144,14 +172,13 @@ impl Meeting {
 
     fn rpm(&self, options: &[&str]) -> Output {
         std::fs::create_dir(self.root()).unwrap();
-        Command::new("rpm")
-            .arg("--root")
+        let mut rpm = Command::new("rpm");
+        rpm.arg("--root")
             .arg(self.root())
             .args(["--define", &format!("_dbpath {DATABASE}"), "-i", "--nodeps", "--nosignature"])
             .args(options)
-            .args(&self.rpms)
-            .output()
-            .unwrap()
+            .args(&self.rpms);
+        with_other_ends(&self.root().join("srv"), || rpm.output().unwrap())
     }
 
     /// rpm has to install, and what it makes is what we do.
@@ -190,6 +217,7 @@ fn pairs(wanted: impl Fn(&str) -> bool) -> Meeting {
         every(&mut |one, _, name| KINDS[one].1(builder, &format!("/srv/{name}")));
     });
     meeting.package("second", |builder| {
+        builder.requires(rpm::Dependency::script_pre("first"));
         every(&mut |_, other, name| KINDS[other].1(builder, &format!("/via/{name}")));
     });
     meeting
@@ -199,11 +227,11 @@ fn name_of(path: &str) -> String {
     path.rsplit('/').next().unwrap().to_owned()
 }
 
-/// What rpm says is in conflict: `file P from install of A conflicts with file
-/// from package B`.
+/// What rpm says is in conflict: `file P conflicts between attempted installs of
+/// A and B`.
 fn conflicts(said: &str) -> Vec<String> {
     let words = |line: &str| -> Vec<String> { line.split(' ').map(str::to_owned).collect() };
-    let refused = said.lines().filter(|line| line.contains(" conflicts with file from package "));
+    let refused = said.lines().filter(|line| line.contains(" conflicts between attempted installs of "));
     let mut names: Vec<String> = refused
         .map(|line| {
             for owner in ["first-1.0-1.noarch", "second-1.0-1.noarch"] {
@@ -223,8 +251,10 @@ fn files_of_one_name_conflict_where_rpm_says_so() {
     }
     let all = pairs(|_| true);
     let out = all.rpm(&["--test"]);
-    let refused = conflicts(&String::from_utf8_lossy(&out.stderr));
+    let said = String::from_utf8_lossy(&out.stderr);
+    let refused = conflicts(&said);
     assert!(!out.status.success());
+    assert!(!refused.is_empty() && !out.status.success(), "{said}");
     let Err(ComposeError::Conflicts(ours)) = all.composed() else { panic!("no conflicts") };
     for conflict in &ours {
         let mut owners = [conflict.first.as_str(), conflict.second.as_str()];

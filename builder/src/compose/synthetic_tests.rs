@@ -124,7 +124,10 @@ fn synthetic_packages_make_the_tree_rpm_makes() {
     let log = composed.tree.read("/usr/share/synthetic/log", 1 << 20).unwrap();
     let theirs = std::fs::read(judged.root.join("usr/share/synthetic/log")).unwrap();
     let (log, theirs) = (String::from_utf8_lossy(&log), String::from_utf8_lossy(&theirs));
-    assert_eq!(log.lines().collect::<Vec<_>>(), theirs.lines().collect::<Vec<_>>());
+    let mut lines = log.lines().zip(theirs.lines()).enumerate();
+    let differ = lines.find(|(_, (ours, theirs))| ours != theirs);
+    assert_eq!(differ, None, "scripts did not do the same in the same order:\n{log}");
+    assert_eq!(log.len(), theirs.len());
     assert_eq!(judged.order(&composed), order);
     judged.check(&composed);
 }
