@@ -330,11 +330,11 @@ data           start    210 MiB  size     64 MiB  type 0fc63daf-8483-4772-8e79-3
                 let said = String::from_utf8_lossy(&done.stdout);
                 assert!(said.contains("No problems found"), "{said}");
             }
-            Err(_) => eprintln!("skipped: sgdisk is not there"),
+            Err(_) => skip::because("sgdisk is not there"),
         }
         let scratch = folder.path().join("scratch");
         if make_data(&gpt, &disk, &scratch, 1_700_000_000).is_err() {
-            return eprintln!("skipped: mkfs.ext4 is not there");
+            return skip::because("mkfs.ext4 is not there");
         }
         let data = gpt.named("data").expect("there");
         let mut bytes = vec![0; usize::try_from(data.len_bytes).expect("small")];

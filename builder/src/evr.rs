@@ -396,7 +396,7 @@ mod tests {
             .args(["--eval", &format!("%{{lua:{script}}}")])
             .output();
         let Ok(output) = run else {
-            println!("skipped: there is no rpm");
+            skip::because("there is no rpm");
             return;
         };
         let text = String::from_utf8(output.stdout).expect("numbers");

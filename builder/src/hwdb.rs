@@ -194,7 +194,7 @@ mod tests {
         let mut tool = Command::new("systemd-hwdb");
         tool.arg(format!("--root={root}")).arg("update").args(usr.then_some("--usr"));
         let Ok(out) = tool.output() else {
-            println!("skipped: systemd-hwdb is not installed");
+            skip::because("systemd-hwdb is not installed");
             return None;
         };
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));

@@ -120,7 +120,7 @@ mod tests {
             .stdout(Stdio::piped())
             .spawn();
         let Ok(mut cpio) = cpio else {
-            return eprintln!("skipped: cpio is not there");
+            return skip::because("cpio is not there");
         };
         cpio.stdin.take().expect("piped").write_all(&archive).expect("read");
         let listed = cpio.wait_with_output().expect("ran");

@@ -183,7 +183,7 @@ mod tests {
     fn objcopy_reads_the_sections_back() {
         let stub = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";
         let Ok(stub) = std::fs::read(stub) else {
-            return eprintln!("skipped: {stub} is not there");
+            return skip::because(format_args!("{stub} is not there"));
         };
         let pe = assemble(&stub, &PARTS).expect("systemd's stub");
         assert_eq!(pe.len() % IMAGE_ALIGN, 0);
@@ -194,7 +194,7 @@ mod tests {
         let section = format!("--dump-section=.cmdline={}", read.display());
         let mut objcopy = std::process::Command::new("objcopy");
         let dump = objcopy.arg(section).arg(&file).arg(folder.path().join("copy")).output();
-        let Ok(dump) = dump else { return eprintln!("skipped: objcopy is not there") };
+        let Ok(dump) = dump else { return skip::because("objcopy is not there") };
         assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
         let read = std::fs::read(read).expect("dumped");
         assert_eq!(&read[..5], b"quiet");

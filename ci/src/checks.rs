@@ -17,8 +17,8 @@ const FUZZING: Duration = Duration::from_secs(40);
 
 /// In the selection that everything for this machine is built in, so that no
 /// dependency is built twice.
-pub(crate) const UNIT_TESTS: [&str; 6] =
-    ["test", "--release", "--quiet", "--workspace", "--features", "slipway-formats/bundle"];
+const UNIT_TESTS: [&str; 5] =
+    ["test", "--quiet", "--workspace", "--features", "slipway-formats/bundle"];
 
 /// What to run.
 #[derive(Default)]
@@ -76,7 +76,7 @@ fn of_the_code(top: &Path, selection: &Selection) -> Result<()> {
     selection.stage("building", || tools::build(top).map(drop))?;
     let fuzzing = fuzz::Selection { time: FUZZING, target: None, seed: 1 };
     selection.stage("changed inputs", || fuzz::run(top, &fuzzing))?;
-    selection.stage("unit tests", || cargo(top, &UNIT_TESTS))
+    selection.stage("unit tests", || succeed(&mut unit_tests(top)))
 }
 
 fn of_what_is_made(workshop: &Workshop, selection: &Selection) -> Result<()> {
@@ -86,7 +86,7 @@ fn of_what_is_made(workshop: &Workshop, selection: &Selection) -> Result<()> {
         solve_judge::judge(&workshop.programs.slipway, &repository, solve_judge::SEEDS, None)
     })?;
     selection.stage("the trees are those that dnf and rpm make", || {
-        comparisons(&workshop.top, &repository)
+        comparisons(workshop, &repository)
     })?;
     selection.stage("the image is the tree dnf makes", || tree_judge::judge(workshop))?;
     selection.stage("rpm judges the package database", || {
@@ -104,14 +104,15 @@ fn of_what_is_made(workshop: &Workshop, selection: &Selection) -> Result<()> {
 
 /// Composes the whole repository and the synthetic packages, and compares the
 /// trees path by path with what dnf and rpm make, which need root for owners.
-fn comparisons(top: &Path, repository: &Path) -> Result<()> {
+fn comparisons(workshop: &Workshop, repository: &Path) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let synthetic = scratch.path().join("synthetic");
     synthetic::write(&synthetic)?;
-    let mut command = cargo_command(top, &[&UNIT_TESTS[..], &["--lib", "--"]].concat());
-    command.args(["--ignored", "compose::"]);
+    let mut command = unit_tests(&workshop.top);
+    command.args(["--lib", "--", "--ignored", "compose::"]);
     command.env("SLIPWAY_DEMO_REPOSITORY", repository);
-    succeed(command.env("SLIPWAY_SYNTHETIC_REPOSITORY", synthetic))
+    command.env("SLIPWAY_SYNTHETIC_REPOSITORY", synthetic);
+    succeed(command.env("SLIPWAY_PROGRAM", &workshop.programs.slipway))
 }
 
 /// Compares our package database with rpm's, row by row: of the demo, and of
@@ -121,8 +122,8 @@ fn package_databases(top: &Path, repository: &Path) -> Result<()> {
     let synthetic = scratch.path().join("synthetic");
     synthetic::write(&synthetic)?;
     for packages in [repository, &synthetic] {
-        let mut command = cargo_command(top, &[&UNIT_TESTS[..], &["--lib", "--"]].concat());
-        command.args(["--ignored", "rpmdb::repository_tests"]);
+        let mut command = unit_tests(top);
+        command.args(["--lib", "--", "--ignored", "rpmdb::repository_tests"]);
         succeed(command.env("SLIPWAY_DEMO_REPOSITORY", packages))?;
     }
     Ok(())
@@ -143,6 +144,16 @@ fn cargo(top: &Path, arguments: &[&str]) -> Result<()> {
 fn cargo_command(top: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(top);
+    command
+}
+
+/// The tests, built as this program was. A judge that is missing fails them.
+pub(crate) fn unit_tests(top: &Path) -> Command {
+    let mut command = cargo_command(top, &UNIT_TESTS);
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    command.env(skip::VARIABLE, "1");
     command
 }
 

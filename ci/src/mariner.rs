@@ -14,7 +14,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use rpm::{Dependency, Package};
 
-use crate::checks::UNIT_TESTS;
+use crate::checks::unit_tests;
 use crate::demo_list::MADE_TIME;
 use crate::judge;
 use crate::metadata::{ListedPackage, PUBLIC_KEY_NAME, write_repodata};
@@ -41,7 +41,7 @@ pub fn data(top: &Path) -> PathBuf {
 pub fn judge(top: &Path, slipway: &Path, data: &Path) -> Result<()> {
     let packed = data.join(DATABASE);
     if !packed.is_file() {
-        println!("skipped: there is no {}", packed.display());
+        skip::without_data(format_args!("there is no {}", packed.display()));
         return Ok(());
     }
     let folder = top.join("out/mariner");
@@ -77,9 +77,7 @@ pub fn judge(top: &Path, slipway: &Path, data: &Path) -> Result<()> {
 /// Composes the packages and compares the package database with the real one,
 /// in a test of the builder's, built as this program was.
 fn compose(top: &Path, repository: &Path, data: &Path) -> Result<()> {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let profile = |word: &&&str| !cfg!(debug_assertions) || **word != "--release";
-    command.args(UNIT_TESTS.iter().filter(profile)).current_dir(top);
+    let mut command = unit_tests(top);
     command.args(["--lib", "--", "--ignored", "--nocapture", "rpmdb::mariner_tests"]);
     command.env("SLIPWAY_MARINER_REPOSITORY", repository).env("SLIPWAY_MARINER_DATA", data);
     ensure!(command.status()?.success(), "the rebuilt packages are not composed as they should be");
@@ -170,22 +168,34 @@ fn lock(folder: &Path, slipway: &Path, leaves: &[String]) -> Result<BTreeSet<Str
     packages.context("the lock has no packages")?.iter().map(locked_nevra).collect()
 }
 
-/// Every scriptlet is listed with what carries it out.
+/// Every scriptlet is listed with what carries it out, which is what it was when
+/// the list beside this file was written: a change has to be noticed.
 fn classified(lock: &toml::Table) -> Result<()> {
     let scriptlets = lock.get("scriptlet").and_then(toml::Value::as_array);
-    let mut classes: BTreeMap<&str, usize> = BTreeMap::new();
-    let scriptlets = scriptlets.filter(|listed| !listed.is_empty());
-    for scriptlet in scriptlets.context("the lock lists no scriptlets")? {
-        let handled = scriptlet.get("handled").and_then(toml::Value::as_str);
-        let handled = handled.filter(|handled| HANDLED.contains(handled));
-        *classes.entry(handled.context("a scriptlet is not classified")?).or_default() += 1;
-    }
-    println!("scriptlets in the lock, by what carries them out: {classes:?}");
+    let line = |scriptlet: &toml::Value| {
+        let text = |key: &str| scriptlet.get(key).and_then(toml::Value::as_str);
+        let (package, phase) = (text("package")?, text("phase")?);
+        Some(format!("{package} {phase} {}", text("handled")?))
+    };
+    let lines = scriptlets.context("the lock lists no scriptlets")?.iter().map(line);
+    let mut found: Vec<String> =
+        lines.collect::<Option<_>>().context("a scriptlet is not classified")?;
+    found.sort();
+    let expected: Vec<&str> = SCRIPTLETS.lines().collect();
+    let differ = found.iter().zip(&expected).find(|(found, expected)| found != expected);
+    ensure!(
+        found == expected,
+        "{} scriptlets instead of {}, from where they differ: {differ:?}\n{}",
+        found.len(),
+        expected.len(),
+        found.join("\n")
+    );
+    println!("{} scriptlets are carried out by what is expected", found.len());
     Ok(())
 }
 
-/// What the lock can say of a scriptlet.
-const HANDLED: [&str; 3] = ["native", "lua", "sandbox"];
+/// Package, phase and what carries it out, sorted.
+const SCRIPTLETS: &str = include_str!("mariner/scriptlets.txt");
 
 fn locked_nevra(package: &toml::Value) -> Result<String> {
     let text = |key: &str| package.get(key).and_then(toml::Value::as_str).context("a text");

@@ -14,6 +14,7 @@ use crate::process;
 const PACKAGES: &[&str] = &[
     "bubblewrap",
     "busybox-static",
+    "ca-certificates",
     "cpio",
     "createrepo-c",
     "cryptsetup-bin",
@@ -22,8 +23,11 @@ const PACKAGES: &[&str] = &[
     "e2fsprogs",
     "erofs-utils",
     "fdisk",
+    "fish",
     "gdisk",
+    "groff-base",
     "jq",
+    "kmod",
     "libcap2-bin",
     "mmdebstrap",
     "mtools",
@@ -44,6 +48,7 @@ const PACKAGES: &[&str] = &[
     "uidmap",
     "umoci",
     "xz-utils",
+    "zsh",
     "zstd",
 ];
 

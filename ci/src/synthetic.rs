@@ -15,6 +15,7 @@ use crate::metadata::{ListedPackage, PUBLIC_KEY_NAME, write_repodata};
 use crate::pgp_key::SigningKey;
 use crate::rpm_package::{Content, PackageFile, Role, RpmPackage, Script, file_name};
 
+mod engines;
 mod transaction;
 
 /// Writes the repositories to `folder`, replacing what an earlier run wrote.
@@ -94,7 +95,7 @@ pub(crate) fn store(package: &Package, bytes: &[u8], top: &Path) -> Result<Liste
 }
 
 fn good_packages() -> Vec<RpmPackage> {
-    let composing = transaction::packages();
+    let composing = [transaction::packages(), engines::packages()].concat();
     [programs(), dependencies(), versions(), files(), scripts(), relations(), payloads(), composing]
         .concat()
 }
@@ -309,7 +310,7 @@ mod tests {
     #[test]
     fn rpm_accepts_the_good_and_refuses_the_bad() {
         if Command::new("rpmkeys").arg("--version").output().is_err() {
-            println!("skipped: no rpmkeys");
+            skip::because("no rpmkeys");
             return;
         }
         let scratch = tempfile::tempdir().unwrap();
@@ -336,7 +337,7 @@ mod tests {
     #[test]
     fn rpm_sees_what_was_said() {
         if Command::new("rpm").arg("--version").output().is_err() {
-            println!("skipped: no rpm");
+            skip::because("no rpm");
             return;
         }
         let scratch = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::cache::{cache_folder, lock};
 use crate::images::Workshop;
@@ -38,16 +38,9 @@ for role in ("root", "timestamp", "snapshot", "targets"):
 print("version", root.version, "of specification", root.spec_version)
 "#;
 
-/// Has python-tuf look at the trust root; where it cannot be installed, says so
-/// and asks nothing.
+/// Has python-tuf look at the trust root.
 pub fn judge(workshop: &Workshop) -> Result<()> {
-    let python = match environment() {
-        Ok(python) => python,
-        Err(error) => {
-            println!("skipped: python-tuf cannot be installed: {error:#}");
-            return Ok(());
-        }
-    };
+    let python = environment().context("python-tuf cannot be installed")?;
     let root = workshop.root()?;
     println!("python-tuf: {}", output(&mut script(&python, &root))?.trim());
     let folder = tempfile::tempdir()?;

@@ -57,7 +57,7 @@ mod tests {
             .arg("12M")
             .status();
         if made.is_err() {
-            return println!("skipped: mkfs.ext4 is not installed");
+            return skip::because("mkfs.ext4 is not installed");
         }
         let mut device = FileDevice::open(&image).expect("made");
         let size = Size { block_bytes: 2048, blocks: 6144 };

@@ -26,7 +26,7 @@ fn run(command: &mut Command) -> String {
 fn root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        println!("skipped: only root can make owners and devices");
+        skip::because("only root can make owners and devices");
     }
     root
 }

@@ -74,7 +74,7 @@ fn judge(sources: &[(&str, Vec<u8>)]) -> Option<usize> {
     let folder = tempfile::tempdir().unwrap();
     testing::materialise(&tree, folder.path());
     if !by_p11_kit(folder.path()) {
-        println!("skipped: p11-kit or bubblewrap is not there");
+        skip::because("p11-kit or bubblewrap is not there");
         return None;
     }
     update(&mut tree).unwrap();
@@ -129,7 +129,7 @@ fn openssl_trusted(pem_text: &str, options: &[&str]) -> Option<String> {
 fn all_of_mozillas_certificates_as_fedora_ships_them() {
     let all = mozilla();
     if all.len() < 20 {
-        return println!("skipped: Debian's ca-certificates are not there");
+        return skip::because("Debian's ca-certificates are not there");
     }
     let mut text = "# This is a bundle\n".to_owned();
     for (at, (name, pem_text)) in all.iter().enumerate() {
@@ -185,7 +185,7 @@ fn all_of_mozillas_certificates_as_fedora_ships_them() {
 fn every_form_and_place_of_a_source() {
     let all = mozilla();
     if all.len() < 20 {
-        return println!("skipped: Debian's ca-certificates are not there");
+        return skip::because("Debian's ca-certificates are not there");
     }
     let options: [&[&str]; 6] = [
         &["-addtrust", "serverAuth", "-addtrust", "emailProtection", "-setalias", "Two Uses"],
@@ -208,7 +208,7 @@ fn every_form_and_place_of_a_source() {
     ];
     let trusted = options.iter().zip(&all).map(|(options, (_, pem))| openssl_trusted(pem, options));
     let Some(trusted) = trusted.collect::<Option<Vec<_>>>() else {
-        return println!("skipped: openssl is not there");
+        return skip::because("openssl is not there");
     };
     let pem = |range: std::ops::Range<usize>| -> Vec<u8> {
         all[range].iter().map(|(_, pem)| format!("# {pem}")).collect::<String>().into_bytes()

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use super::judge::{compare, expected, packages_below, with_proc};
+use super::judge::{compare, packages_below, strange, with_proc};
 use super::*;
 
 const TIME: u64 = 1_704_067_200;
@@ -37,7 +37,7 @@ fn composed(repository: &Path, scratch: &Path) -> Composed {
 #[ignore = "needs a repository, named by SLIPWAY_DEMO_REPOSITORY"]
 fn a_real_repository_makes_the_tree_dnf_makes() {
     let Some(repository) = std::env::var_os("SLIPWAY_DEMO_REPOSITORY") else {
-        println!("skipped: SLIPWAY_DEMO_REPOSITORY is not set");
+        skip::because("SLIPWAY_DEMO_REPOSITORY is not set");
         return;
     };
     let scratch = tempfile::tempdir().unwrap();
@@ -52,11 +52,11 @@ fn a_real_repository_makes_the_tree_dnf_makes() {
     if !rustix::process::geteuid().is_root()
         || Command::new("dnf").arg("--version").output().is_err()
     {
-        return println!("skipped: dnf --installroot is root's, and dnf has to be installed");
+        return skip::because("dnf --installroot is root's, and dnf has to be installed");
     }
     assert!(install(Path::new(&repository), scratch.path()), "dnf cannot install the set");
     let differences = compare(&composed.tree, &scratch.path().join("root"));
-    let strange: Vec<&String> = differences.iter().filter(|line| !expected(line)).collect();
+    let strange = strange(&differences);
     assert!(strange.is_empty(), "{strange:#?}");
 }
 
@@ -92,6 +92,6 @@ fn check_image(tree: &Tree, scratch: &Path) {
     let fsck = Command::new("fsck.erofs").arg("--extract").arg(&path).output();
     match fsck {
         Ok(out) => assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr)),
-        Err(_) => println!("skipped: fsck.erofs is not installed"),
+        Err(_) => skip::because("fsck.erofs is not installed"),
     }
 }

@@ -82,7 +82,7 @@ fn mount_and_compare(tree: &Tree, image: &Path, folder: &Path) {
     let options = ["-t", "erofs", "-o", "loop,ro"];
     let mount = Command::new("mount").args(options).arg(image).arg(&target).output();
     if !mount.is_ok_and(|out| out.status.success()) {
-        println!("skipped: no right or no loop device to mount with");
+        skip::because("no right or no loop device to mount with");
         return;
     }
     let result = std::panic::catch_unwind(|| compare(tree, &target, true));
@@ -199,7 +199,7 @@ const SAMPLE: &str = "/usr/lib/x86_64-linux-gnu/perl-base";
 fn compression_is_as_good_as_that_of_mkfs() {
     let sample = std::env::var_os("SLIPWAY_SAMPLE_TREE").unwrap_or_else(|| SAMPLE.into());
     if !have("mkfs.erofs") || !Path::new(&sample).is_dir() {
-        return println!("skipped: no mkfs.erofs or no {SAMPLE}");
+        return skip::because(format_args!("no mkfs.erofs or no {SAMPLE}"));
     }
     let folder = tempfile::tempdir().unwrap();
     let mut tree = Tree::new(TIME);

@@ -139,7 +139,7 @@ fn proxies_of_the_environment_are_used() {
 fn only_trusted_authorities_are_believed() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let Some(url) = authority(folder.path()) else {
-        return println!("skipped: openssl is not there");
+        return skip::because("openssl is not there");
     };
     let said = read(&url, &[]);
     assert!(said.contains("failed") && said.contains("SLIPWAY_CA_FILE"), "{said}");

@@ -122,7 +122,7 @@ fn rpm_makes_the_same_of_it() {
     let root = rustix::process::geteuid().is_root();
     let found = Command::new("rpm").arg("--version").output().is_ok();
     if !root || !found {
-        return println!("skipped: rpm --root is root's, and rpm has to be installed");
+        return skip::because("rpm --root is root's, and rpm has to be installed");
     }
     for text in REAL.iter().chain(&VARIED).chain(&FAILING) {
         let mut ours = small();
@@ -244,7 +244,7 @@ fn rpm_prints_the_same() {
     let root = rustix::process::geteuid().is_root();
     let found = Command::new("rpm").arg("--version").output().is_ok();
     if !root || !found {
-        return println!("skipped: rpm --root is root's, and rpm has to be installed");
+        return skip::because("rpm --root is root's, and rpm has to be installed");
     }
     let mut ours = small();
     let folder = tempfile::tempdir().unwrap();

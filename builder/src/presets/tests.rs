@@ -79,7 +79,7 @@ fn both(
     materialise(&tree, folders[0].path());
     let root = format!("--root={}", folders[0].path().display());
     let Ok(out) = Command::new("systemctl").arg(root).args(call).output() else {
-        println!("skipped: systemctl is not installed");
+        skip::because("systemctl is not installed");
         return None;
     };
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));

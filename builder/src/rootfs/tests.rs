@@ -40,7 +40,7 @@ fn mount_and_compare(kind: FileSystem, tree: &Tree, image: &Path, folder: &Path)
     let options = ["-t", kind.module(), "-o", "loop,ro"];
     let mount = Command::new("mount").args(options).arg(image).arg(&target).output();
     if !mount.is_ok_and(|out| out.status.success()) {
-        println!("skipped: no right or no loop device to mount {kind} with");
+        skip::because(format_args!("no right or no loop device to mount {kind} with"));
         return;
     }
     let result = std::panic::catch_unwind(|| compare(tree, &target, true));

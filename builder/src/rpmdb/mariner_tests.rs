@@ -95,11 +95,11 @@ fn unhex(line: &str) -> Vec<u8> {
 /// The real database, in `folder`, where it and SQLite are to be had.
 fn theirs(folder: &Path) -> Option<PathBuf> {
     let Some(database) = real_database() else {
-        println!("skipped: there is no CBL-Mariner database here");
+        skip::without_data("there is no CBL-Mariner database here");
         return None;
     };
     if Command::new("sqlite3").arg("--version").output().is_err() {
-        println!("skipped: sqlite3 is not installed");
+        skip::because("sqlite3 is not installed");
         return None;
     }
     let path = folder.join("theirs/var/lib/rpm/rpmdb.sqlite");
@@ -172,9 +172,10 @@ fn identity(header: &Header<'_>) -> [String; 5] {
 #[ignore = "needs the packages rebuilt by `ci mariner`, named by SLIPWAY_MARINER_REPOSITORY"]
 fn the_rebuilt_packages_compose_and_are_listed_as_the_real_ones() {
     let folder = tempfile::tempdir().unwrap();
-    let repository = std::env::var_os("SLIPWAY_MARINER_REPOSITORY").map(PathBuf::from);
-    let (Some(repository), Some(theirs)) = (repository, theirs(folder.path())) else {
-        println!("skipped: SLIPWAY_MARINER_REPOSITORY is not set");
+    let Some(repository) = std::env::var_os("SLIPWAY_MARINER_REPOSITORY").map(PathBuf::from) else {
+        return skip::because("SLIPWAY_MARINER_REPOSITORY is not set");
+    };
+    let Some(theirs) = theirs(folder.path()) else {
         return;
     };
     let rpms = std::fs::read_dir(repository.join("Packages")).unwrap();

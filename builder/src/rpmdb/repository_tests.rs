@@ -43,12 +43,12 @@ fn can_judge() -> bool {
     let tools = ["rpm", "sqlite3", "rpmdb"];
     let missing = tools.iter().find(|tool| Command::new(tool).arg("--version").output().is_err());
     if let Some(tool) = missing {
-        println!("skipped: {tool} is not installed");
+        skip::because(format_args!("{tool} is not installed"));
         return false;
     }
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {
-        println!("skipped: only root can let rpm install");
+        skip::because("only root can let rpm install");
     }
     is_root
 }
@@ -168,7 +168,7 @@ fn rpm_enters_the_same_of_every_kind_of_package() {
 #[ignore = "needs a repository, named by SLIPWAY_DEMO_REPOSITORY"]
 fn rpm_enters_the_same_of_a_real_repository() {
     let Some(repository) = std::env::var_os("SLIPWAY_DEMO_REPOSITORY") else {
-        println!("skipped: SLIPWAY_DEMO_REPOSITORY is not set");
+        skip::because("SLIPWAY_DEMO_REPOSITORY is not set");
         return;
     };
     if !can_judge() {
@@ -291,7 +291,7 @@ fn go_on(root: &Path, count: usize) {
             let names = text.lines().filter(|line| !line.is_empty()).count();
             assert_eq!(names, count + 1, "{text}{}", String::from_utf8_lossy(&out.stderr));
         }
-        Err(_) => println!("skipped: dnf is not installed"),
+        Err(_) => skip::because("dnf is not installed"),
     }
     run(rpm(root).args(["-e", "--nodeps", "--noscripts", "one-more"])).unwrap();
     assert_eq!(installed(), count);

@@ -10,7 +10,7 @@ use super::*;
 /// What SQLite says to `sql`, or nothing where it is not installed.
 fn ask(path: &Path, sql: &str) -> Option<String> {
     let Ok(out) = Command::new("sqlite3").arg("-readonly").arg(path).arg(sql).output() else {
-        println!("skipped: sqlite3 is not installed");
+        skip::because("sqlite3 is not installed");
         return None;
     };
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));

@@ -136,7 +136,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let store = Store::open(folder.path()).expect("store");
         if std::env::var_os(VARIABLE).is_some() {
-            return println!("skipped: {VARIABLE} is set");
+            return skip::because(format_args!("{VARIABLE} is set"));
         }
         assert_eq!(store.limit().expect("none"), None);
         fs::write(store.settings_path(), "max_size = \"2GiB\"\n").expect("written");

@@ -92,7 +92,7 @@ fn sparse_file(tree: &mut Tree, folder: &Path) {
 pub fn have(tool: &str) -> bool {
     let there = Command::new(tool).arg("--help").output().is_ok();
     if !there {
-        println!("skipped: {tool} is not installed");
+        skip::because(format_args!("{tool} is not installed"));
     }
     there
 }

@@ -44,7 +44,7 @@ fn declared_accounts_are_those_systemd_makes() {
         .env("SOURCE_DATE_EPOCH", epoch.to_string())
         .output();
     let Ok(out) = tool else {
-        println!("skipped: systemd-sysusers is not installed");
+        skip::because("systemd-sysusers is not installed");
         return;
     };
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));

@@ -95,7 +95,7 @@ fn changes_between_scripts_are_seen() {
 #[test]
 fn owners_modes_and_capabilities_go_both_ways() {
     if !is_root() {
-        return println!("skipped: sub-ids are tested from root");
+        return skip::because("sub-ids are tested from root");
     }
     let (mut place, mut tree) = (Place::new(), tree());
     assert_eq!(place.sandbox.as_ref().unwrap().ids().mapping(), Mapping::Root);

@@ -25,7 +25,7 @@ const SCRIPTS: [&str; 7] = [
 #[test]
 fn as_chroot_does() {
     if !is_root() {
-        return println!("skipped: chroot is root's");
+        return skip::because("chroot is root's");
     }
     for script in SCRIPTS {
         let mut tree = tree();

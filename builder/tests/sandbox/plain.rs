@@ -19,10 +19,10 @@ static MAKING: std::sync::Mutex<()> = std::sync::Mutex::new(());
 /// Runs one case as a user, who is made if there is none; with sub-ids or not.
 fn as_user(user: &str, sub_ids: bool, case: &str) {
     if !is_root() {
-        return println!("skipped: only root can become {user}");
+        return skip::because(format_args!("only root can become {user}"));
     }
     if sub_ids && !std::path::Path::new("/usr/bin/newuidmap").exists() {
-        return println!("skipped: newuidmap is not installed (Debian's package uidmap)");
+        return skip::because("newuidmap is not installed (Debian's package uidmap)");
     }
     let run = |program: &str, arguments: &[&str]| {
         let made = Command::new(program).args(arguments).stderr(Stdio::null()).status();

@@ -377,15 +377,6 @@ fn unshare() -> Command {
     command
 }
 
-/// Whether mounts can be made; says so if not.
-pub(super) fn can_mount() -> bool {
-    let works = output(unshare().args(["mount", "-t", "tmpfs", "tmpfs", "/mnt"])).is_ok();
-    if !works {
-        println!("skipped: no mount namespace can be made here (unshare --mount)");
-    }
-    works
-}
-
 /// Makes `$AT`, a file or folder, read-only.
 pub(super) const READ_ONLY: &str =
     "mount --bind \"$AT\" \"$AT\" && mount -o remount,ro,bind \"$AT\"";

@@ -128,7 +128,7 @@ fn a_file_of_qemu_img_is_understood() {
     let path = std::env::temp_dir().join(std::format!("slipway-{}.vhdx", std::process::id()));
     let create = ["create", "-q", "-f", "vhdx"];
     let Ok(done) = Command::new("qemu-img").args(create).arg(&path).arg("5G").output() else {
-        return std::println!("skipped: qemu-img is not there");
+        return skip::because("qemu-img is not there");
     };
     assert!(done.status.success(), "{done:?}");
     let file: Vec<u8> = std::fs::read(&path).expect("written");

@@ -69,7 +69,7 @@ fn pages_and_completions_are_there_for_every_command() {
         let page = folder.path().join(format!("slipway-installer-{command}.1"));
         let groff = ["-man", "-ww", "-z", "-Kutf8", "-Tutf8"];
         match Command::new("groff").args(groff).arg(&page).output() {
-            Err(_) => println!("skipped: no groff here"),
+            Err(_) => skip::because("no groff here"),
             Ok(said) => assert_eq!(text(&said.stderr), "", "{}", page.display()),
         }
     }

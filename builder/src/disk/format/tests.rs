@@ -37,7 +37,7 @@ fn qemu_img(arguments: &[&str], paths: &[&Path]) -> String {
 fn have_qemu_img() -> bool {
     let there = Command::new("qemu-img").arg("--version").output().is_ok();
     if !there {
-        println!("skipped: qemu-img is not there");
+        skip::because("qemu-img is not there");
     }
     there
 }
