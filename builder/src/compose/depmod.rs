@@ -86,7 +86,7 @@ pub fn run(tree: &mut Tree, version: &str) -> Result<(), DepmodError> {
     ];
     for (file, index) in indexes {
         let most = index::MAX_BYTES;
-        let bytes = index.to_bytes(most).ok_or(DepmodError::TooLarge { file, most })?;
+        let bytes = index.into_bytes(most).ok_or(DepmodError::TooLarge { file, most })?;
         tree.rewrite(&folder.join(file)?, 0o644, bytes)?;
     }
     Ok(())
