@@ -12,7 +12,7 @@ const FOLDERS: [&str; 2] = ["/usr/local/lib/systemd/catalog", "/usr/lib/systemd/
 const DATABASE: &str = "/var/lib/systemd/catalog/database";
 /// The largest text has 30 KB.
 const MAX_FILE_BYTES: u64 = 4 << 20;
-/// All of systemd's texts, in all languages, have 400 KB.
+/// All of systemd's texts, in all languages, have 0.2 MB.
 const MAX_ALL_BYTES: usize = 8 << 20;
 /// What is said of one message, the headers of all texts about it together: it
 /// is put together anew with each of them.

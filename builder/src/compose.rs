@@ -249,6 +249,18 @@ pub enum ComposeError {
         /// How many there may be.
         most: usize,
     },
+    /// More needs, and offers of the same names, than can be held against each
+    /// other.
+    #[error(
+        "package {package}: with it the packages need what is offered so often that it takes more \
+         than {most} comparisons"
+    )]
+    TooManyNeeds {
+        /// The package that was too much.
+        package: String,
+        /// How many there may be.
+        most: usize,
+    },
     /// A script whose failure keeps its package from being installed.
     #[error("{0}")]
     Failed(FailedScriptlet),

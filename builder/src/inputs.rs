@@ -22,6 +22,9 @@ pub const RECIPE_FILE: &str = "recipe.toml";
 /// The lock in it.
 pub const LOCK_FILE: &str = "lock.toml";
 
+/// Longest path that Linux takes.
+const MAX_NAME_BYTES: usize = 4095;
+
 /// Inputs cannot be written or read back.
 #[derive(Debug, thiserror::Error)]
 pub enum InputsError {
@@ -242,6 +245,9 @@ pub fn unpack(path: &Path, into: &Path) -> Result<(), InputsError> {
         let mut entry = entry.map_err(&read)?;
         let name = entry.path().map_err(&read)?.into_owned();
         let plain = name.components().all(|part| matches!(part, Component::Normal(_)));
+        if name.as_os_str().len() > MAX_NAME_BYTES {
+            return Err(malformed(format!("a name of more than {MAX_NAME_BYTES} bytes")));
+        }
         if !plain || name.as_os_str().is_empty() {
             return Err(malformed(format!("{} leads out of it", name.display())));
         }
@@ -285,4 +291,28 @@ pub fn unpack(path: &Path, into: &Path) -> Result<(), InputsError> {
 /// Whether it is part of an overlay: `overlay/0/…`.
 fn is_within_overlay(name: &Path) -> bool {
     name.starts_with("overlay") && name.components().count() > 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_no_file_can_have_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("inputs.tar");
+        let unpacked = |name: &str| {
+            let mut tar = tar::Builder::new(File::create(&path).unwrap());
+            let mut header = tar::Header::new_gnu();
+            header.set_size(0);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, name, io::empty()).unwrap();
+            tar.into_inner().unwrap();
+            let into = tempfile::tempdir().unwrap();
+            unpack(&path, into.path()).map_err(|error| error.to_string())
+        };
+        assert_eq!(unpacked(&format!("{}b", "a/".repeat(100))), Ok(()));
+        let error = unpacked(&format!("{}b", "a/".repeat(2100))).unwrap_err();
+        assert!(error.ends_with("inputs.tar: a name of more than 4095 bytes"), "{error}");
+    }
 }

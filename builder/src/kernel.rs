@@ -8,7 +8,7 @@ use crate::tree::{Content, ContentError, Node, Tree, TreeError};
 
 const MODULES: &str = "/usr/lib/modules";
 const MAX_KERNEL_BYTES: u64 = 256 << 20;
-/// All modules of the initrd, unpacked; those of the demo have 3 MB.
+/// All modules of the initrd, unpacked: more would hardly fit into a slot.
 const MAX_MODULES_BYTES: usize = 256 << 20;
 const MAX_STUB_BYTES: u64 = 16 << 20;
 const MAX_TEXT_BYTES: u64 = 1 << 20;

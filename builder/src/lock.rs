@@ -11,6 +11,7 @@ mod scriptlets;
 mod tests;
 mod write;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
@@ -335,9 +336,14 @@ impl Lock {
         if self.recipe.inputs != recipe.inputs_digest() {
             return Err(stale("its repositories, keys, packages or stub have changed"));
         }
-        let known = |id: &String| recipe.repositories.iter().any(|one| one.id.as_str() == id);
+        let known: BTreeSet<&str> = recipe.repositories.iter().map(|one| one.id.as_str()).collect();
         let parts = self.parts.iter().map(|part| &part.package);
-        match self.packages.iter().chain(parts).find(|package| !known(&package.repository)) {
+        match self
+            .packages
+            .iter()
+            .chain(parts)
+            .find(|package| !known.contains(&*package.repository))
+        {
             Some(package) => Err(stale(&format!("{} is from no repository of it", package.name))),
             None => Ok(()),
         }

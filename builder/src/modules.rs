@@ -18,8 +18,8 @@ pub struct Module {
 
 /// No module is larger uncompressed.
 pub(crate) const MAX_MODULE_BYTES: u64 = 64 << 20;
-/// What modules say of themselves, as far as it is kept: that of Debian's
-/// kernel, with all drivers, comes to about 15 MB.
+/// What modules say of themselves, as far as it is kept: that of the 1,121
+/// modules of Debian's cloud kernel comes to 2.4 MB.
 const MAX_KEPT_BYTES: usize = 64 << 20;
 /// What `xz -9` needs, and some.
 const XZ_MEMORY_BYTES: u64 = 128 << 20;

@@ -97,12 +97,15 @@ impl Headers {
 #[must_use]
 pub fn sections(pe: &[u8]) -> Option<Vec<(String, std::ops::Range<usize>)>> {
     let headers = Headers::parse(pe)?;
+    // Together they cannot have more bytes than there are, unless they overlap.
+    let mut left = pe.len();
     let section = |number: usize| {
         let at = headers.sections_at + number * SECTION_BYTES;
         let name = pe.get(at..at + 8)?.split(|byte| *byte == 0).next().unwrap_or_default();
         let (len, start) = (u32_at(pe, at + 16)? as usize, u32_at(pe, at + 20)? as usize);
         let range = start..start.checked_add(len)?;
         pe.get(range.clone())?;
+        left = left.checked_sub(len)?;
         Some((String::from_utf8_lossy(name).into_owned(), range))
     };
     (0..headers.sections).map(section).collect()
@@ -177,6 +180,29 @@ mod tests {
         }
         put(&mut pe, 0x3c, &u32::MAX.to_le_bytes());
         assert!(assemble(&pe, &PARTS).is_err());
+    }
+
+    #[test]
+    fn sections_over_the_same_bytes_are_refused() {
+        let mut pe = vec![0; 1024];
+        let headers: [(usize, &[u8]); 8] = [
+            (0, b"MZ"),
+            (0x3c, &64_u32.to_le_bytes()),
+            (64, b"PE\0\0"),
+            (70, &2_u16.to_le_bytes()),
+            (84, &112_u16.to_le_bytes()),
+            (88, &0x20b_u16.to_le_bytes()),
+            (120, &[4096_u32, 512].map(u32::to_le_bytes).concat()),
+            (148, &1024_u32.to_le_bytes()),
+        ];
+        headers.iter().for_each(|(at, bytes)| put(&mut pe, *at, bytes));
+        let mut sizes = |one: u32, other: u32| {
+            put(&mut pe, 200 + 16, &one.to_le_bytes());
+            put(&mut pe, 240 + 16, &other.to_le_bytes());
+            sections(&pe).map(|found| found.len())
+        };
+        assert_eq!(sizes(512, 512), Some(2));
+        assert_eq!(sizes(1024, 1024), None);
     }
 
     #[test]

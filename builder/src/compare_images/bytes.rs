@@ -1,7 +1,7 @@
 //! Windows of files, and where two of them differ.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
@@ -39,6 +39,11 @@ impl<'f> Bytes<'f> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.file.read_exact_at(buffer, self.start + at)
+    }
+
+    /// From front to back.
+    pub fn reader(&self) -> impl Read + use<'f> {
+        Reader(*self, 0)
     }
 
     /// All of it, if it is not larger than `limit`.
@@ -86,6 +91,19 @@ impl<'f> Bytes<'f> {
         other.read_at(&mut right[..count], begin).ok()?;
         let at = left[..count].iter().zip(&right[..count]).position(|(a, b)| a != b);
         Some(begin + at.unwrap_or(count) as u64)
+    }
+}
+
+/// A window, and how much of it was read.
+struct Reader<'f>(Bytes<'f>, u64);
+
+impl Read for Reader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Self(bytes, at) = self;
+        let count = buffer.len().min(usize::try_from(bytes.len - *at).unwrap_or(usize::MAX));
+        bytes.read_at(&mut buffer[..count], *at)?;
+        *at += count as u64;
+        Ok(count)
     }
 }
 

@@ -3,17 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{Cursor, Read};
+use std::io::{BufReader, Read};
 
-use formats::Digest;
+use formats::Hasher;
 use serde_json::Value;
 
 use super::bytes::Bytes;
 
 /// No document is larger.
 const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
-/// Overlays may hold programs.
-const MAX_ARCHIVE_BYTES: u64 = 1 << 30;
+/// Fields are named by all that they are in, which may be named at length.
+const MAX_NAMES_BYTES: usize = 128 << 20;
 /// A line that is longer is cut off.
 const SHOWN: usize = 120;
 
@@ -57,51 +57,70 @@ pub(super) fn json(one: &Bytes<'_>, other: &Bytes<'_>) -> Option<Vec<String>> {
 }
 
 fn fields(bytes: &[u8]) -> Option<BTreeMap<String, String>> {
+    fields_within(bytes, MAX_NAMES_BYTES)
+}
+
+/// None if the names of fields have more than `most` bytes.
+fn fields_within(bytes: &[u8], mut most: usize) -> Option<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
-    add_fields("", &serde_json::from_slice(bytes).ok()?, &mut found);
+    add_fields("", &serde_json::from_slice(bytes).ok()?, &mut found, &mut most)?;
     Some(found)
 }
 
 /// serde_json limits how deep a document may be.
-fn add_fields(at: &str, value: &Value, found: &mut BTreeMap<String, String>) {
+fn add_fields(
+    at: &str,
+    value: &Value,
+    found: &mut BTreeMap<String, String>,
+    left: &mut usize,
+) -> Option<()> {
+    *left = left.checked_sub(at.len())?;
     let below = |key: &str| if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") };
     match value {
         Value::Object(fields) => {
-            fields.iter().for_each(|(key, value)| add_fields(&below(key), value, found));
+            let mut fields = fields.iter();
+            fields.try_for_each(|(key, value)| add_fields(&below(key), value, found, left))
         }
         Value::Array(items) => {
-            let items = items.iter().enumerate();
-            items.for_each(|(index, value)| add_fields(&below(&index.to_string()), value, found));
+            let mut items = items.iter().enumerate();
+            items
+                .try_for_each(|(at, value)| add_fields(&below(&at.to_string()), value, found, left))
         }
-        value => drop(found.insert(at.to_owned(), value.to_string())),
+        value => {
+            found.insert(at.to_owned(), value.to_string());
+            Some(())
+        }
     }
 }
 
 /// The members that differ.
 pub(super) fn archive(one: &Bytes<'_>, other: &Bytes<'_>) -> Option<Vec<String>> {
-    let left = members(one.all(MAX_ARCHIVE_BYTES)?)?;
-    let right = members(other.all(MAX_ARCHIVE_BYTES)?)?;
-    Some(differences(&left, &right))
+    Some(differences(&members(one)?, &members(other)?))
 }
 
-fn members(bytes: Vec<u8>) -> Option<BTreeMap<String, String>> {
-    let mut archive = tar::Archive::new(Cursor::new(bytes));
-    let mut found = BTreeMap::new();
+/// No more is read of an archive than it has bytes: a sparse member may claim
+/// to have any size.
+fn members(bytes: &Bytes<'_>) -> Option<BTreeMap<String, String>> {
+    let mut archive = tar::Archive::new(BufReader::new(bytes.reader()));
+    let (mut found, mut left) = (BTreeMap::new(), bytes.len);
     for entry in archive.entries().ok()? {
         let mut entry = entry.ok()?;
         let name = entry.path().ok()?.display().to_string();
-        let mut content = Vec::new();
-        // a sparse member may claim any size
-        if entry.size() > MAX_ARCHIVE_BYTES {
-            return None;
+        let (size, mut hasher) = (entry.size(), Hasher::new());
+        left = left.checked_sub(size)?;
+        let mut buffer = [0; 1 << 14];
+        loop {
+            match entry.read(&mut buffer).ok()? {
+                0 => break,
+                count => hasher.update(&buffer[..count]),
+            }
         }
-        entry.read_to_end(&mut content).ok()?;
         let mut what =
             format!("{:?} {:o}", entry.header().entry_type(), entry.header().mode().ok()?);
         if let Some(link) = entry.link_name().ok()? {
             let _ = write!(what, " to {}", link.display());
         }
-        let _ = write!(what, ", {} bytes, {}", content.len(), Digest::of(&content));
+        let _ = write!(what, ", {size} bytes, {}", hasher.finish());
         found.insert(name, what);
     }
     Some(found)
@@ -137,4 +156,35 @@ fn unlike(left: &str, right: &str) -> (String, String) {
     let pairs = one.into_iter().zip(other).filter(|(one, other)| one != other);
     let (one, other): (Vec<_>, Vec<_>) = pairs.unzip();
     (one.join(", "), other.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn names_of_fields_are_bounded() {
+        let long = format!("{{\"{}\": {{\"a\": 1, \"b\": [2]}}}}", "n".repeat(100));
+        let found = fields_within(long.as_bytes(), 1000).unwrap();
+        assert_eq!(found.len(), 2);
+        assert!(fields_within(long.as_bytes(), 300).is_none());
+    }
+
+    #[test]
+    fn a_sparse_member_is_not_read_to_its_end() {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::GNUSparse);
+        header.set_size(0);
+        header.set_mode(0o644);
+        header.set_path("hole").unwrap();
+        let digits = format!("{:011o}", 1_u64 << 30);
+        header.as_gnu_mut().unwrap().realsize[..11].copy_from_slice(digits.as_bytes());
+        header.set_cksum();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(header.as_bytes()).unwrap();
+        file.write_all(&[0; 1024]).unwrap();
+        assert!(members(&Bytes::of(&file).unwrap()).is_none());
+    }
 }

@@ -2,7 +2,7 @@
 //! a UKI, files of a root, blocks of a hash tree.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 
 use formats::archive::{self, RECORD_BYTES};
 use formats::chunks::ChunkTable;
@@ -18,6 +18,8 @@ const MAX_UKI_BYTES: u64 = 1 << 30;
 const MAX_TABLE_BYTES: u64 = 256 << 20;
 /// No chunk is cut larger than 1 MiB.
 const MAX_CHUNK_BYTES: u32 = 16 << 20;
+/// As large as a root can be.
+const MAX_PAYLOAD_BYTES: u64 = 64 << 30;
 /// Members that are no payload.
 const MAX_SMALL_BYTES: u64 = 1 << 20;
 const PAYLOADS: [&str; 3] = ["uki", "root", "verity"];
@@ -73,6 +75,9 @@ impl<'f> Members<'f> {
         let table = table.all(MAX_TABLE_BYTES).ok_or_else(missing)?;
         let table =
             ChunkTable::decode(&table).map_err(|error| io::Error::other(error.to_string()))?;
+        if table.raw_len() > MAX_PAYLOAD_BYTES {
+            return Err(io::Error::other("larger than a root can be"));
+        }
         let data = self.member(&format!("data/{name}")).ok_or_else(missing)?;
         let mut out = tempfile::tempfile()?;
         let (mut frame_at, mut raw_at, mut faults) = (0, 0_u64, Vec::new());
@@ -90,17 +95,20 @@ impl<'f> Members<'f> {
                         zstd::bulk::decompress(&frame, chunk.raw_len as usize).unwrap_or_default();
                 }
                 if raw.len() != chunk.raw_len as usize {
+                    raw.clear();
                     let end = raw_at + u64::from(chunk.raw_len);
                     faults.push(format!(
                         "chunk {number}, bytes {raw_at} to {end} of the payload, is damaged"
                     ));
                 }
             }
-            raw.resize(chunk.raw_len as usize, 0);
+            // Zeros are left as holes: a table may have them without end.
+            out.seek(SeekFrom::Start(raw_at))?;
             out.write_all(&raw)?;
             frame_at += u64::from(chunk.frame_len);
             raw_at += u64::from(chunk.raw_len);
         }
+        out.set_len(raw_at)?;
         Ok((out, faults))
     }
 }
@@ -239,4 +247,43 @@ fn sections(one: &Bytes<'_>, other: &Bytes<'_>) -> Option<Vec<String>> {
         found.extend(files.into_iter().map(|file| format!("initrd, {file}")));
     }
     Some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::MetadataExt;
+
+    use formats::chunks::Chunk;
+
+    use super::*;
+
+    /// A bundle whose root is so many MiB of zeros.
+    fn zeros(mib: usize) -> File {
+        let (raw_sha256, frame_sha256) = (Digest::ZERO, Digest::ZERO);
+        let chunk = Chunk { raw_len: 1 << 20, frame_len: 0, raw_sha256, frame_sha256 };
+        let table = ChunkTable::new(vec![chunk; mib]).unwrap().encode();
+        let mut file = tempfile::tempfile().unwrap();
+        for (name, bytes) in [("chunks/root", table), ("data/root", Vec::new())] {
+            let len = bytes.len() as u64;
+            file.write_all(&archive::header(name, len).unwrap()).unwrap();
+            file.write_all(&bytes).unwrap();
+            let padding = usize::try_from(archive::padding(len)).unwrap();
+            file.write_all(&vec![0; padding]).unwrap();
+        }
+        file
+    }
+
+    #[test]
+    fn zeros_fill_no_disk() {
+        let bundle = zeros(4096);
+        let (file, faults) = Members::read(&bundle).unwrap().payload("root").unwrap();
+        assert!(faults.is_empty());
+        let found = file.metadata().unwrap();
+        assert_eq!(found.len(), 4 << 30);
+        assert!(found.blocks() < 100, "{} blocks", found.blocks());
+        let bundle = zeros((64 << 10) + 1);
+        let error = Members::read(&bundle).unwrap().payload("root").unwrap_err();
+        assert_eq!(error.to_string(), "larger than a root can be");
+    }
 }

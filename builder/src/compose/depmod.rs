@@ -18,8 +18,7 @@ mod order;
 use index::Index;
 use module::Module;
 
-/// The longest list of Debian's kernel, what is said of its built-in modules,
-/// has half a megabyte.
+/// The longest list of Debian's cloud kernel, that of its modules, has 40 KB.
 const MAX_LIST_BYTES: u64 = 8 << 20;
 
 /// What can go wrong with the index of modules.
@@ -86,7 +85,7 @@ pub fn run(tree: &mut Tree, version: &str) -> Result<(), DepmodError> {
     ];
     for (file, index) in indexes {
         let most = index::MAX_BYTES;
-        let bytes = index.to_bytes(most).ok_or(DepmodError::TooLarge { file, most })?;
+        let bytes = index.into_bytes(most).ok_or(DepmodError::TooLarge { file, most })?;
         tree.rewrite(&folder.join(file)?, 0o644, bytes)?;
     }
     Ok(())

@@ -1,8 +1,10 @@
 //! Who needs whom, as rpm reads it from headers to order packages
 //! (`addRelation` in `lib/order.c`, `rpmalSatisfiesDepend` in `lib/rpmal.c`).
 
-use std::collections::HashMap;
+use std::cell::Cell;
+use std::collections::{BTreeSet, HashMap};
 
+use super::ComposeError;
 use super::links::Links;
 use super::order::Graph;
 use super::plan::PREFERRED_COLOR;
@@ -31,10 +33,17 @@ const ALL_REQUIRES: u32 = 1 << 8
 /// `RPMSENSE_MISSINGOK`: a weak need.
 const MISSING_OK: u32 = 1 << 19;
 
+/// Offers that are held against needs, over all packages. A package may need
+/// and offer one name a million times each; those of a distribution do so a few
+/// times.
+const MAX_COMPARISONS: usize = if cfg!(test) { 1_000_000 } else { 100_000_000 };
+
 /// The order in which `packages` are installed, as their indices. Ties are
 /// decided by the order they are given in.
-#[must_use]
-pub fn install_order(packages: &[&Package], links: &Links) -> Vec<usize> {
+///
+/// # Errors
+/// With the package that needs more than can be looked for.
+pub fn install_order(packages: &[&Package], links: &Links) -> Result<Vec<usize>, ComposeError> {
     let offers = Offers::of(packages, links);
     let mut graph = Graph::new(packages.iter().map(|package| package.color));
     for (at, package) in packages.iter().enumerate() {
@@ -44,8 +53,12 @@ pub fn install_order(packages: &[&Package], links: &Links) -> Vec<usize> {
         relations.wishes.iter().for_each(|need| record.need(need, Kind::Weak));
         relations.reversed.iter().for_each(|need| record.need(need, Kind::Reversed));
         relations.orders.iter().for_each(|need| record.need(need, Kind::Weak));
+        if offers.left.get() == 0 {
+            let package = package.identity.to_string();
+            return Err(ComposeError::TooManyNeeds { package, most: MAX_COMPARISONS });
+        }
     }
-    graph.order(PREFERRED_COLOR)
+    Ok(graph.order(PREFERRED_COLOR))
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -109,6 +122,8 @@ struct Offers<'a> {
     provides: HashMap<&'a str, Vec<(usize, &'a Dependency)>>,
     /// Owners of the paths that somebody needs, by the path as it is needed.
     paths: HashMap<&'a str, Vec<usize>>,
+    /// How many may still be looked at; then nobody is found any more.
+    left: Cell<usize>,
 }
 
 impl<'a> Offers<'a> {
@@ -121,17 +136,24 @@ impl<'a> Offers<'a> {
             }
         }
         let colors = packages.iter().map(|package| package.color).collect();
-        Self { colors, provides, paths: paths(packages, links) }
+        let (paths, left) = (paths(packages, links), Cell::new(MAX_COMPARISONS));
+        Self { colors, provides, paths, left }
     }
 
     /// Who is taken to satisfy a need: of several the one of the preferred
     /// color, then the package itself, then the first.
     fn provider(&self, wanted: &Dependency, package: usize) -> Option<usize> {
         let owners = self.paths.get(&*wanted.name).filter(|owners| !owners.is_empty());
+        let named = self.provides.get(&*wanted.name);
+        let count = owners.map(Vec::len).or(named.map(Vec::len))?;
+        self.left.set(self.left.get().saturating_sub(count));
+        if self.left.get() == 0 {
+            return None;
+        }
         let found: Vec<usize> = match owners {
             Some(owners) => owners.clone(),
             None => {
-                let named = self.provides.get(&*wanted.name)?.iter();
+                let named = named?.iter();
                 named.filter(|(_, one)| one.satisfies(wanted)).map(|(at, _)| *at).collect()
             }
         };
@@ -144,7 +166,7 @@ impl<'a> Offers<'a> {
 }
 
 fn paths<'a>(packages: &[&'a Package], links: &Links) -> HashMap<&'a str, Vec<usize>> {
-    let mut wanted: HashMap<String, Vec<&str>> = HashMap::new();
+    let mut wanted: HashMap<String, BTreeSet<&str>> = HashMap::new();
     let mut names: std::collections::HashSet<&str> = std::collections::HashSet::new();
     for package in packages {
         let relations = &package.relations;
@@ -152,10 +174,7 @@ fn paths<'a>(packages: &[&'a Package], links: &Links) -> HashMap<&'a str, Vec<us
         for relation in all.filter(|relation| relation.dependency.name.starts_with('/')) {
             let text = &*relation.dependency.name;
             if let Ok(path) = crate::tree::TreePath::new(text) {
-                let same = wanted.entry(links.place(&path)).or_default();
-                if !same.contains(&text) {
-                    same.push(text);
-                }
+                wanted.entry(links.place(&path)).or_default().insert(text);
                 names.extend(text.rsplit('/').next());
             }
         }
@@ -172,4 +191,29 @@ fn paths<'a>(packages: &[&'a Package], links: &Links) -> HashMap<&'a str, Vec<us
         }
     }
     owners
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::testing;
+    use crate::tree::Tree;
+
+    #[test]
+    fn needs_times_offers_are_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut package = testing::package(folder.path(), "kit", |builder| {
+            builder.requires(rpm::Dependency::any("kit"));
+        });
+        let links = Links::of(&Tree::new(0), &[&package]);
+        let own = |relation: &&Relation| *relation.dependency.name == *"kit";
+        let provided = package.relations.provides.iter().find(own).unwrap().clone();
+        let needed = package.relations.requires.iter().find(own).unwrap().clone();
+        package.relations.provides = vec![provided; 1000];
+        package.relations.requires = vec![needed; 999];
+        assert_eq!(install_order(&[&package], &links).unwrap(), [0]);
+        package.relations.requires.push(package.relations.requires[0].clone());
+        let error = install_order(&[&package], &links).unwrap_err().to_string();
+        assert!(error.starts_with("package kit-1.0-1.noarch: "), "{error}");
+    }
 }

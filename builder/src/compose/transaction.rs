@@ -38,7 +38,7 @@ pub fn run(
     options: &Options,
     runners: Runners<'_>,
 ) -> Result<Outcome, ComposeError> {
-    let order = order(packages);
+    let order = order(packages)?;
     let ordered: Vec<&Package> = order.iter().map(|at| &packages[*at]).collect();
     let tree = Tree::new(options.source_date_epoch);
     let execution = Execution::new(tree, options, runners);
@@ -66,7 +66,7 @@ pub fn run(
 /// the order they are given in. It is that of `rpm -i` with the packages sorted
 /// by name and version, but where neither needs the other `filesystem` and
 /// `setup` come first.
-fn order(packages: &[Package]) -> Vec<usize> {
+fn order(packages: &[Package]) -> Result<Vec<usize>, ComposeError> {
     // Of several that nothing holds back, rpm takes the one it was given last.
     let rank = |package: &Package| match package.identity.name.as_str() {
         "filesystem" => 2,
@@ -77,7 +77,8 @@ fn order(packages: &[Package]) -> Vec<usize> {
     given.sort_by_key(|at| (rank(&packages[*at]), &packages[*at].identity));
     let sorted: Vec<&Package> = given.iter().map(|at| &packages[*at]).collect();
     let links = Links::of(&Tree::new(0), &sorted);
-    needs::install_order(&sorted, &links).into_iter().map(|at| given[at]).collect()
+    let order = needs::install_order(&sorted, &links)?;
+    Ok(order.into_iter().map(|at| given[at]).collect())
 }
 
 struct Transaction<'a, 'r> {

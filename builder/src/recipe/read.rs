@@ -1,6 +1,7 @@
 //! From the merged tree to the typed recipe: which keys there are, what each
 //! may say, and what is assumed where one is missing.
 
+use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -236,8 +237,8 @@ fn packages(mut fields: Fields<'_>) -> Packages {
     let exclude = patterns(&mut fields, "exclude");
     let weak = fields.switch("weak", false);
     let located = fields.texts("install", Requirement::from_str);
-    let is_excluded = |wanted: &str| exclude.iter().any(|pattern| pattern.as_str() == wanted);
-    for item in located.iter().filter(|item| is_excluded(item.value.parts().0)) {
+    let excluded: HashSet<&str> = exclude.iter().map(PackagePattern::as_str).collect();
+    for item in located.iter().filter(|item| excluded.contains(item.value.parts().0)) {
         let message = format!("`{}` is both installed and excluded", item.value);
         fields.sources.report(&item.at, message, Some("remove one of the two"));
     }
@@ -264,14 +265,14 @@ fn root(mut fields: Fields<'_>) -> Root {
     let overlay = fields.texts("overlay", |text| Ok(text.to_owned()));
     let overlay = overlay.into_iter().filter_map(|item| overlay_folder(fields.sources, &item));
     let overlay = overlay.collect();
-    let mut files: Vec<RootFile> = Vec::new();
+    let (mut files, mut paths): (Vec<RootFile>, HashSet<String>) = Default::default();
     for node in fields.list("file") {
         let at = node.at.clone();
         let Some(file) = Fields::of_node(fields.sources, node, "a `file`").and_then(root_file)
         else {
             continue;
         };
-        if files.iter().any(|other| other.path == file.path) {
+        if !paths.insert(file.path.to_string()) {
             let message = format!("`{}` is written twice", file.path);
             fields.sources.report(&at, message, Some("keep one of the two"));
         }

@@ -17,6 +17,14 @@ use super::mounts::MOUNT_POINTS;
 /// Directories in the root below which nothing a script leaves is kept.
 const NOT_KEPT: &str = "run";
 
+/// Names in the mirror: an image has at most 320,000 files.
+const MAX_NAMES: usize = 1 << 20;
+
+/// What is taken over of one script: the bytes of files that are new or changed,
+/// as much as one of them can have, and those of extended attributes. Holes cost
+/// a script nothing, and are bytes here.
+const MOST: Room = Room { files: 8 << 30, attributes: 64 << 20 };
+
 /// Longest wait for the clock to pass the last change; a tick has 10 ms at most.
 const MAX_WAITS: u32 = 50;
 
@@ -34,11 +42,15 @@ pub struct Snapshot {
 impl Snapshot {
     /// Looks at everything in the mirror.
     pub fn take(disk: &Disk) -> Result<Self, Failure> {
+        Self::take_within(disk, MAX_NAMES)
+    }
+
+    fn take_within(disk: &Disk, most: usize) -> Result<Self, Failure> {
         let mut snapshot = Self::default();
         let place = disk.place("/");
         let root = fs::symlink_metadata(&place).map_err(|e| Failure::new("read the root", e))?;
         snapshot.add("/".to_owned(), &root);
-        snapshot.level(&place, "")?;
+        snapshot.level(&place, "", most)?;
         snapshot.names.sort_unstable();
         Ok(snapshot)
     }
@@ -48,7 +60,7 @@ impl Snapshot {
         self.names.push((path, found.ino()));
     }
 
-    fn level(&mut self, folder: &Path, path: &str) -> Result<(), Failure> {
+    fn level(&mut self, folder: &Path, path: &str, most: usize) -> Result<(), Failure> {
         let failed = |e: io::Error| Failure::new(format!("read {path}/ after a script"), e);
         for entry in fs::read_dir(folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -63,7 +75,11 @@ impl Snapshot {
             let found = entry.metadata().map_err(failed)?;
             let path = format!("{path}/{name}");
             if found.is_dir() {
-                self.level(&entry.path(), &path)?;
+                self.level(&entry.path(), &path, most)?;
+            }
+            if self.names.len() >= most {
+                let error = io::Error::other(format!("there are more than {most} files"));
+                return Err(Failure::new(format!("keep {path}"), error));
             }
             self.add(path, &found);
         }
@@ -98,6 +114,17 @@ impl Snapshot {
         kept: &Path,
         number: &mut u64,
     ) -> Result<Vec<Change>, Failure> {
+        self.changes_within(after, disk, kept, number, MOST)
+    }
+
+    fn changes_within(
+        &self,
+        after: &Self,
+        disk: &Disk,
+        kept: &Path,
+        number: &mut u64,
+        mut room: Room,
+    ) -> Result<Vec<Change>, Failure> {
         let mut changes: Vec<Change> = self
             .names
             .iter()
@@ -115,7 +142,7 @@ impl Snapshot {
                 continue;
             }
             changes.extend(match primary == path {
-                true => found(path, disk, kept, number)?,
+                true => found(path, disk, kept, number, &mut room)?,
                 false => Some(Change::Link { path: path.clone(), target: primary.to_owned() }),
             });
         }
@@ -132,12 +159,32 @@ fn parent(path: &str) -> Option<&str> {
     }
 }
 
+/// How much may still be taken over.
+#[derive(Clone, Copy)]
+struct Room {
+    files: u64,
+    attributes: u64,
+}
+
+impl Room {
+    fn take(&mut self, path: &str, file: u64, attributes: u64) -> Result<(), Failure> {
+        let rest = self.files.checked_sub(file).zip(self.attributes.checked_sub(attributes));
+        let (files, attributes) = rest.ok_or_else(|| {
+            let error = io::Error::other("with it the script has left more than is taken over");
+            Failure::new(format!("keep {path}"), error)
+        })?;
+        (self.files, self.attributes) = (files, attributes);
+        Ok(())
+    }
+}
+
 /// One new or changed name. A socket is none: nobody listens any more.
 fn found(
     path: &str,
     disk: &Disk,
     kept: &Path,
     number: &mut u64,
+    room: &mut Room,
 ) -> Result<Option<Change>, Failure> {
     use std::os::unix::fs::FileTypeExt;
     let place = disk.place(path);
@@ -145,6 +192,9 @@ fn found(
     let found = fs::symlink_metadata(&place).map_err(failed)?;
     let attributes = disk::read(&place, &found).map_err(failed)?;
     let kind = found.file_type();
+    let attribute_bytes = attributes.xattrs.iter().map(|(name, value)| name.len() + value.len());
+    let file_bytes = if kind.is_file() { found.len() } else { 0 };
+    room.take(path, file_bytes, attribute_bytes.sum::<usize>() as u64)?;
     let kind = if kind.is_dir() {
         Found::Directory
     } else if kind.is_file() {
@@ -175,7 +225,37 @@ fn keep(place: &Path, kept: &Path) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::parent;
+    use super::*;
+
+    fn snapshot(folder: &Path, most: usize) -> Result<Snapshot, String> {
+        let disk = Disk::new(folder.to_str().unwrap());
+        Snapshot::take_within(&disk, most).map_err(|failure| failure.step + ": " + &failure.reason)
+    }
+
+    #[test]
+    fn what_a_script_leaves_is_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mirror, kept) = (folder.path().join("mirror"), folder.path().join("kept"));
+        fs::create_dir_all(&mirror).unwrap();
+        fs::create_dir(&kept).unwrap();
+        let before = snapshot(&mirror, 9).unwrap();
+        // Nothing but a hole.
+        fs::File::create(mirror.join("a")).unwrap().set_len(1000).unwrap();
+        fs::write(mirror.join("b"), "b").unwrap();
+        let after = snapshot(&mirror, 3).unwrap();
+        assert!(snapshot(&mirror, 2).err().unwrap().contains("more than 2 files"));
+        let disk = Disk::new(mirror.to_str().unwrap());
+        let changes = |files, number| {
+            let room = Room { files, attributes: 1 << 20 };
+            let changes = before.changes_within(&after, &disk, &kept, &mut { number }, room);
+            changes.map(|changes| changes.len()).map_err(|failure| failure.step)
+        };
+        // The root, whose time has changed, and both.
+        assert_eq!(changes(1001, 0), Ok(3));
+        assert_eq!(changes(1000, 10), Err("keep /b".to_owned()));
+        assert_eq!(changes(999, 20), Err("keep /a".to_owned()));
+        assert!(!kept.join("20").exists());
+    }
 
     #[test]
     fn parents() {

@@ -10,7 +10,7 @@ const HAS_PREFIX: u32 = 0x8000_0000;
 const HAS_VALUES: u32 = 0x4000_0000;
 const HAS_CHILDREN: u32 = 0x2000_0000;
 
-/// The largest index of Debian's kernel, with all of its drivers, has 2 MB.
+/// The largest index of Debian's cloud kernel, with 1,121 modules, has 0.3 MB.
 pub const MAX_BYTES: usize = 64 << 20;
 
 /// Keys with their values. A key is found in one walk.
@@ -35,7 +35,7 @@ impl Index {
 
     /// The index as a file; none if it had more than `most` bytes, as nodes
     /// with few children may be a hundred times as large as their keys.
-    pub fn to_bytes(mut self, most: usize) -> Option<Vec<u8>> {
+    pub fn into_bytes(mut self, most: usize) -> Option<Vec<u8>> {
         for values in self.entries.values_mut() {
             values.reverse();
             values.sort_by_key(|(priority, _)| *priority);
@@ -166,7 +166,7 @@ mod tests {
             index.insert(&"a".repeat(len), "m", 0);
         }
         let small = std::thread::Builder::new().stack_size(64 << 10);
-        let bytes = small.spawn(move || index.to_bytes(MAX_BYTES)).unwrap().join().unwrap();
+        let bytes = small.spawn(move || index.into_bytes(MAX_BYTES)).unwrap().join().unwrap();
         assert!(bytes.is_some_and(|bytes| bytes.len() > 3000 * 8));
     }
 
@@ -181,10 +181,10 @@ mod tests {
             }
             index
         };
-        let whole = index().to_bytes(MAX_BYTES).unwrap().len();
+        let whole = index().into_bytes(MAX_BYTES).unwrap().len();
         assert!(whole > 94 * 94 * 4, "a few keys make much: {whole}");
-        assert!(index().to_bytes(whole).is_some());
-        assert!(index().to_bytes(whole - 1).is_none());
+        assert!(index().into_bytes(whole).is_some());
+        assert!(index().into_bytes(whole - 1).is_none());
     }
 
     #[test]
@@ -193,7 +193,7 @@ mod tests {
         for (value, priority) in [("c", 1), ("b", 0), ("a", 0)] {
             index.insert("k", value, priority);
         }
-        let bytes = index.to_bytes(MAX_BYTES).unwrap();
+        let bytes = index.into_bytes(MAX_BYTES).unwrap();
         let at = |text: &[u8]| bytes.windows(text.len()).position(|found| found == text).unwrap();
         assert!(at(b"a\0") < at(b"b\0") && at(b"b\0") < at(b"c\0"));
     }

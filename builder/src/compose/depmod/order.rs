@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{DepmodError, Module, owners};
 
-/// `modules.dep` of Debian's kernel, with all drivers, has 0.6 MB.
+/// `modules.dep` of Debian's cloud kernel, with 1,121 modules, has 0.1 MB.
 const MAX_DEPENDENCY_BYTES: usize = 16 << 20;
 
 /// Sorts modules as the kernel's build listed them; others come last, by path.
