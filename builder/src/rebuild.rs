@@ -307,6 +307,8 @@ mod tests {
     use formats::archive;
 
     use super::*;
+    use crate::fetch;
+    use crate::fixture::Fixture;
     use crate::keys;
 
     /// The folder of an image with nothing in its bundle but what is signed.
@@ -401,6 +403,20 @@ mod tests {
             progress: &Progress::Quiet,
         }
         .run()
+    }
+
+    #[test]
+    fn a_newer_lock_is_no_advice_to_whom_rebuilds() {
+        let fixture = Fixture::new();
+        let lock = fixture.lock().expect("solvable");
+        fs::remove_file(fixture.package_file("lib")).expect("removed");
+        let (recipe, store) = (fixture.recipe(), fixture.store());
+        let missing =
+            || fetch::packages(&lock, &recipe, &store, &Progress::Quiet).expect_err("gone");
+        let text = BuildError::from(missing()).to_string();
+        assert!(text.contains("gone from the repository") && text.contains("lock again"), "{text}");
+        let text = RebuildError::from(BuildError::from(missing())).to_string();
+        assert!(text.contains("--repository ID=PLACE") && !text.contains("lock again"), "{text}");
     }
 
     #[test]

@@ -307,7 +307,7 @@ impl Repositories {
             files.extend(package.relations.files.iter().map(|file| (*file, id)));
         }
         for own in self.packages.chunk_by_mut(|one, other| one.repository == other.repository) {
-            wished::sort_recommended(own, &mut self.names);
+            wished::sort_recommended(own, &self.names);
         }
         let names = self.names.len();
         self.by_name = Index::new(names, &own);

@@ -221,7 +221,9 @@ impl Question<'_, '_> {
             Some(_) => Vec::new(),
         };
         if found.is_empty() {
-            return Ok(self.pool.providers_of(&dependency)?);
+            found = self.pool.providers_of(&dependency)?;
+            found.retain(|package| self.pool.counts(package_id(*package)));
+            return Ok(found);
         }
         for (id, package) in self.pool.repositories.packages() {
             let mut obsoleted =

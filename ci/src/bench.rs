@@ -160,13 +160,19 @@ fn facts(folder: &Path) -> Result<String> {
          - tools: dnf {}, {}, {}\n",
         field("/proc/cpuinfo", "model name")?,
         field("/proc/meminfo", "MemTotal")?,
-        fs::read_to_string("/proc/loadavg")?.split(' ').next().unwrap_or_default(),
+        load()?,
         fs::read_to_string("/proc/sys/kernel/osrelease")?.trim(),
         file_system.trim(),
         version("dnf")?,
         version("mkfs.erofs")?,
         version("veritysetup")?,
     ))
+}
+
+/// How many processes have been waiting for a core in the last minute.
+pub(crate) fn load() -> Result<String> {
+    let text = fs::read_to_string("/proc/loadavg")?;
+    Ok(text.split(' ').next().unwrap_or_default().to_owned())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `ci bench lock`: how long choosing packages takes, beside dnf's own loading
 //! of metadata and solving in the same run: for the demo repository, and for
-//! 20,000 generated packages. Says how long things took; no check depends on it.
+//! 300 and 20,000 generated packages. Says how long things took; no check depends
+//! on it.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -18,8 +19,13 @@ use crate::solve_judge::ANSWERS;
 use crate::solve_judge::listing::{self, Listing};
 use crate::solve_judge::random::Dice;
 
-/// As many as a large distribution's main repository has.
-const GENERATED: usize = 20_000;
+/// As many as an appliance's own repository has, and a large distribution's main
+/// one.
+const GENERATED: [usize; 2] = [300, 20_000];
+/// How many packages are asked for of those.
+const ASKED: usize = 40;
+/// The section of `docs/explanation/speed.md`, its last one.
+const HEADING: &str = "## From a recipe to a lock";
 
 /// One repository and what is asked of it.
 struct Subject {
@@ -43,7 +49,11 @@ struct Times {
 pub fn lock(slipway: &Path, demo: &Path, runs: usize, report: &Path) -> Result<()> {
     ensure!(runs > 0, "nothing to measure in 0 runs");
     let scratch = tempfile::tempdir().context("cannot make a scratch folder")?;
-    let subjects = [demo_subject(demo)?, generated_subject(&scratch.path().join("generated"))?];
+    let mut subjects = vec![demo_subject(demo)?];
+    for count in GENERATED {
+        let path = scratch.path().join(format!("generated{count}"));
+        subjects.push(generated_subject(&path, count)?);
+    }
     let tools = scratch.path().join("tools");
     fs::create_dir_all(&tools)?;
     for tool in ["slipway-agent", "slipway-boot.efi", "slipway-init"] {
@@ -51,12 +61,14 @@ pub fn lock(slipway: &Path, demo: &Path, runs: usize, report: &Path) -> Result<(
     }
     fs::write(scratch.path().join("answers.py"), ANSWERS)?;
     let mut text = format!(
-        "# Locking\n\nLeast of {runs} runs, in milliseconds. `slipway lock` is the whole program: \
+        "{HEADING}\n\nWritten by `cargo run --release -p ci -- bench lock`. Least of {runs} runs, in \
+         milliseconds; load before {}. `slipway lock` is the whole program: \
          start, signatures, metadata from its packed XML, choice, lock written. dnf is its sack \
          from the same XML, the sack from its own cache, and the solving; without starting, \
          signatures and writing.\n\n\
          | | packages chosen | slipway lock | dnf: sack from XML | dnf: sack from cache | dnf: \
-         solving |\n|---|---|---|---|---|---|\n"
+         solving |\n|---|---|---|---|---|---|\n",
+        crate::bench::load()?
     );
     for subject in &subjects {
         let times = measure(subject, slipway, scratch.path(), runs)?;
@@ -74,10 +86,15 @@ pub fn lock(slipway: &Path, demo: &Path, runs: usize, report: &Path) -> Result<(
         );
     }
     print!("{text}");
-    if let Some(folder) = report.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(report, text).with_context(|| format!("cannot write {}", report.display()))
+    let all = fs::read_to_string(report).unwrap_or_default();
+    let others = all[..all.len() - section(&all).len()].trim_end();
+    fs::write(report, format!("{others}\n\n{text}"))
+        .with_context(|| format!("cannot write {}", report.display()))
+}
+
+/// What of a report was written here: from the heading to the end.
+pub fn section(report: &str) -> &str {
+    report.find(HEADING).map_or("", |at| &report[at..])
 }
 
 fn demo_subject(path: &Path) -> Result<Subject> {
@@ -88,15 +105,17 @@ fn demo_subject(path: &Path) -> Result<Subject> {
 }
 
 /// Packages with as many relations and files as those of a distribution have.
-fn generated_subject(path: &Path) -> Result<Subject> {
+fn generated_subject(path: &Path, count: usize) -> Result<Subject> {
     let key = SigningKey::generate("Generated <generated@example.invalid>")?;
     let mut dice = Dice::new(20_000);
     let mut packages: Vec<Listing> =
-        (0..GENERATED).map(|number| generated(&mut dice, number)).collect();
+        (0..count).map(|number| generated(&mut dice, number)).collect();
     packages.push(Listing::new("stub", "1", "noarch"));
     listing::write(path, &packages, &key)?;
-    let install = (0..40).map(|number| format!("package-{}", GENERATED - 1 - number * 37));
-    let what = format!("{GENERATED} generated packages, 40 of them asked for");
+    // Of the later ones, which need the earlier.
+    let apart = (count / ASKED).min(37);
+    let install = (0..ASKED).map(|number| format!("package-{}", count - 1 - number * apart));
+    let what = format!("{count} generated packages, {ASKED} of them asked for");
     Ok(Subject { what, path: path.to_owned(), install: install.collect(), stub: "stub" })
 }
 

@@ -108,7 +108,8 @@ enum Measured {
     /// Time and memory for images of 0.35 to 5 GB (needs 25 GB of disk); written
     /// to docs/explanation/scale.md
     Scale,
-    /// Time of choosing packages, beside dnf; also written to out/bench-lock.md
+    /// Time of choosing packages, beside dnf; written to
+    /// docs/explanation/speed.md
     Lock {
         /// How often each is run
         #[arg(long, default_value_t = 5)]
@@ -148,7 +149,7 @@ fn run(chore: Chore) -> Result<()> {
         }
         Chore::Bench { what: Measured::Lock { runs, slipway } } => {
             let (slipway, demo) = (built(slipway)?, ci::repository::demo_repository(false)?);
-            let report = top()?.join("out/bench-lock.md");
+            let report = top()?.join("docs/explanation/speed.md");
             ci::bench_lock::lock(&slipway, &demo.path, runs, &report)
         }
         Chore::JudgeSolver { seeds, first, slipway, keep } => {

@@ -105,6 +105,12 @@ impl Lock {
         let tools = lock::tools_in(&self.tools.folder()?)?;
         let store = self.store.open()?;
         let repositories = Repositories::open(&recipe, &store, &progress)?;
+        if let Some(day) = &recipe.snapshot {
+            progress.note(&format!(
+                "packages built after {day} do not count; this is approximate, as metadata says \
+                 when a package was built, not when it was published"
+            ));
+        }
         let resolution = solve::resolve(&repositories, &request)?;
         let mut new = lock::Lock::new(&recipe, &repositories, &resolution, tools);
         repositories.abandon();

@@ -131,6 +131,27 @@ fn changes_are_told() {
 }
 
 #[test]
+fn every_version_of_a_kernel_is_told() {
+    let mut old = Fixture::new().lock().expect("solvable");
+    let kernel = |version: &str| {
+        let mut package = old.packages[0].clone();
+        (package.name, package.version) = ("kernel".to_owned(), version.to_owned());
+        package.sha256 = Digest::of(version.as_bytes());
+        package
+    };
+    let [one, two, three, four] = ["1", "2", "3", "4"].map(kernel);
+    let mut new = old.clone();
+    old.packages.extend([one.clone(), two.clone()]);
+    new.packages.extend([two.clone(), three.clone()]);
+    let changes = Changes::between(&old, &new);
+    assert_eq!(changes.to_string(), "  kernel: 1-1.noarch -> 3-1.noarch\n");
+    new.packages.push(four);
+    let changes = Changes::between(&old, &new);
+    assert_eq!(changes.removed, ["kernel 1-1.noarch"]);
+    assert_eq!(changes.added, ["kernel 3-1.noarch", "kernel 4-1.noarch"]);
+}
+
+#[test]
 fn a_package_that_does_not_exist_is_explained() {
     let fixture = Fixture::new();
     fixture.write_recipe("[\"app\", \"missing\"]");

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Dependency;
+use super::xml::Fault;
 use crate::evr::{Bound, Sense};
 
 /// A text: a package's name, something provided, a path.
@@ -39,8 +40,20 @@ pub(super) struct RawBound<'a> {
     pub release: Option<&'a str>,
 }
 
-/// What tells two dependencies apart.
-type Key = (Name, Option<(Sense, u32, Name, Option<Name>)>);
+/// What tells two dependencies apart: name, sense, epoch, version, release;
+/// numbers in a row, which are hashed in one go.
+type Key = [u32; 5];
+/// What no name or sense is.
+const NONE: u32 = u32::MAX;
+/// What all metadata may make us remember: several times what Fedora's 80,000
+/// packages do. Without it a small file could fill any memory, as an element of
+/// twenty bytes is remembered with two hundred.
+const MAX_KEPT_BYTES: usize = 2 << 30;
+/// About what a text takes beside its own bytes: twice a pointer and a counter,
+/// and its place in the table.
+const TEXT_BYTES: usize = 64;
+/// About what a dependency takes.
+const DEPENDENCY_BYTES: usize = 160;
 
 /// The texts and dependencies seen so far.
 #[derive(Debug, Default)]
@@ -49,9 +62,22 @@ pub(super) struct Names {
     by_text: HashMap<Arc<str>, Name>,
     dependencies: Vec<(Name, Dependency)>,
     by_key: HashMap<Key, DependencyId>,
+    kept_bytes: usize,
 }
 
 impl Names {
+    /// Counts what is remembered elsewhere.
+    ///
+    /// # Errors
+    /// If all that is remembered is too much.
+    pub fn keep(&mut self, bytes: usize) -> Result<(), Fault> {
+        self.kept_bytes = self.kept_bytes.saturating_add(bytes);
+        match self.kept_bytes > MAX_KEPT_BYTES {
+            true => Err("it has more in it than any repository".to_owned()),
+            false => Ok(()),
+        }
+    }
+
     /// The number of `text`, which is remembered.
     pub fn name(&mut self, text: &str) -> Name {
         if let Some(name) = self.by_text.get(text) {
@@ -59,6 +85,7 @@ impl Names {
         }
         // 4 G of names would not fit into memory.
         let name = Name(u32::try_from(self.texts.len()).unwrap_or(u32::MAX));
+        self.kept_bytes += TEXT_BYTES + text.len();
         let text: Arc<str> = text.into();
         self.texts.push(text.clone());
         self.by_text.insert(text, name);
@@ -73,13 +100,17 @@ impl Names {
     /// The number of a dependency, which is remembered.
     pub fn dependency(&mut self, name: &str, bound: Option<RawBound<'_>>) -> DependencyId {
         let name = self.name(name);
-        let version = bound.map(|bound| {
-            let release = bound.release.map(|release| self.name(release));
-            (bound.sense, bound.epoch, self.name(bound.version), release)
-        });
-        if let Some(id) = self.by_key.get(&(name, version)) {
+        let key = match bound {
+            None => [name.0, NONE, NONE, NONE, NONE],
+            Some(bound) => {
+                let release = bound.release.map_or(NONE, |release| self.name(release).0);
+                [name.0, bound.sense as u32, bound.epoch, self.name(bound.version).0, release]
+            }
+        };
+        if let Some(id) = self.by_key.get(&key) {
             return *id;
         }
+        self.kept_bytes += DEPENDENCY_BYTES;
         let id = DependencyId(u32::try_from(self.dependencies.len()).unwrap_or(u32::MAX));
         let bound = bound.map(|bound| Bound {
             sense: bound.sense,
@@ -89,7 +120,7 @@ impl Names {
         });
         let dependency = Dependency { name: self.texts[name.index()].clone(), bound };
         self.dependencies.push((name, dependency));
-        self.by_key.insert((name, version), id);
+        self.by_key.insert(key, id);
         id
     }
 
@@ -146,5 +177,26 @@ impl<T: Copy> Index<T> {
             Some(&[start, end]) => &self.entries[start as usize..end as usize],
             _ => &[],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_is_counted_once_and_bounded() {
+        let mut names = Names::default();
+        let bound = |version| RawBound { sense: Sense::Equal, epoch: 0, version, release: None };
+        names.dependency("lib", Some(bound("1")));
+        let kept = names.kept_bytes;
+        names.dependency("lib", Some(bound("1")));
+        assert_eq!(names.kept_bytes, kept);
+        names.dependency("lib", Some(bound("2")));
+        assert_eq!(names.kept_bytes, kept + TEXT_BYTES + 1 + DEPENDENCY_BYTES);
+        let left = MAX_KEPT_BYTES - names.kept_bytes;
+        assert!(names.keep(left).is_ok());
+        names.name("one more");
+        assert!(names.keep(0).is_err());
     }
 }

@@ -14,6 +14,9 @@ const MAX_PACKAGES: usize = 1_000_000;
 /// Dependencies and files of one package; texlive's largest has 10,000.
 const MAX_ENTRIES: usize = 200_000;
 
+/// A number, and as much again for a list that has just grown.
+const ENTRY_BYTES: usize = 8;
+
 #[derive(Clone, Copy, PartialEq)]
 enum List {
     None,
@@ -66,13 +69,14 @@ pub(super) fn parse(
                 "checksum" => draft.digest = text.trim().parse().ok(),
                 "file" => {
                     draft.relations.files.push(names.name(&text));
-                    draft.count_entry()?;
+                    draft.count_entry(names)?;
                 }
                 "package" => {
                     count += 1;
                     if count > MAX_PACKAGES {
                         return Err("it has too many packages".to_owned());
                     }
+                    names.keep(draft.bytes())?;
                     found_in(std::mem::take(&mut draft), repository, &mut found)?;
                 }
                 _ => {}
@@ -162,7 +166,7 @@ fn entry(
     list: List,
     names: &mut Names,
 ) -> Result<(), Fault> {
-    draft.count_entry()?;
+    draft.count_entry(names)?;
     let relations = &mut draft.relations;
     let list = match list {
         List::None => return Ok(()),
@@ -215,7 +219,15 @@ fn found_in(draft: Draft, repository: usize, found: &mut impl FnMut(Package)) ->
 }
 
 impl Draft {
-    fn count_entry(&mut self) -> Result<(), Fault> {
+    /// What the package takes once it is read, without its entries.
+    fn bytes(&self) -> usize {
+        let location = self.location.as_ref().map_or(0, String::len);
+        let evr = self.evr.as_ref().map_or(0, |evr| evr.version.len() + evr.release.len());
+        size_of::<Package>() + self.name.len() + self.arch.len() + evr + location
+    }
+
+    fn count_entry(&mut self, names: &mut Names) -> Result<(), Fault> {
+        names.keep(ENTRY_BYTES)?;
         self.entries += 1;
         if self.entries > MAX_ENTRIES {
             return Err(format!("package {:?} has too many entries", self.name));

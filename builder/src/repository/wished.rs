@@ -9,7 +9,7 @@ use super::names::{DependencyId, Names};
 use super::{Package, Relations};
 
 /// Sorts what each of `packages`, all those of one repository, recommends.
-pub(super) fn sort_recommended(packages: &mut [Package], names: &mut Names) {
+pub(super) fn sort_recommended(packages: &mut [Package], names: &Names) {
     if packages.iter().all(|package| package.relations.recommends.len() < 2) {
         return;
     }
@@ -26,8 +26,8 @@ struct Mentions {
 }
 
 impl Mentions {
-    fn of(packages: &[Package], names: &mut Names) -> Self {
-        let own: Vec<_> = packages.iter().map(|one| names.name(&one.nevra.name)).collect();
+    fn of(packages: &[Package], names: &Names) -> Self {
+        let own: Vec<_> = packages.iter().filter_map(|one| names.find(&one.nevra.name)).collect();
         let mut mentions =
             Self { names: vec![0; names.len()], dependencies: vec![0; names.dependencies().len()] };
         for name in own {

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::pool::{Literal, Pool, literal};
+use super::pool::{Literal, Pool, literal, package_id};
 use super::rich::Need as Rich;
 use super::rules::{Rules, Why};
 use super::search::Search;
@@ -210,6 +210,10 @@ impl Explainer<'_, '_> {
                 let what = self.dependency(id);
                 let text = format!("{} obsoletes {with} ({what})", nevra(by));
                 unsolvable.clashes.push(with_chains(text));
+            }
+            Why::Excluded => {
+                let why = self.pool.refused(package_id(by)).unwrap_or_default();
+                unsolvable.clashes.push(format!("{} does not count: {why}", nevra(by)));
             }
             Why::SameName => {
                 let with = listed(others.iter().map(|other| nevra(*other).to_string()));

@@ -77,17 +77,23 @@ impl<'r> Pool<'r> {
         found.filter(|id| self.counts(*id)).map(literal)
     }
 
-    /// Packages of this name that dnf knows of: also those that were excluded.
-    pub fn known_as(&self, name: &str) -> impl Iterator<Item = Literal> {
-        let found = self.repositories.named(name).iter().copied();
-        let is_known = |id: &PackageId| match self.refusals.get(id.index()) {
+    /// Whether dnf knows of the package, if only to pass it over: excluded ones
+    /// have their place in its lists, which shows in the order of its choices.
+    fn is_known(&self, id: PackageId) -> bool {
+        match self.refusals.get(id.index()) {
             Some(Some(Refusal::OtherArch | Refusal::TooNew)) | None => false,
             Some(_) => true,
-        };
-        found.filter(is_known).map(literal)
+        }
     }
 
-    /// Packages that meet the plain dependency `id`, in ascending order.
+    /// Packages of this name, those included that are excluded.
+    pub fn known_as(&self, name: &str) -> impl Iterator<Item = Literal> {
+        let found = self.repositories.named(name).iter().copied();
+        found.filter(|id| self.is_known(*id)).map(literal)
+    }
+
+    /// Packages that meet the plain dependency `id`, in ascending order, those
+    /// included that are excluded.
     pub fn providers(&self, id: DependencyId) -> Result<Rc<[Literal]>, RepositoryError> {
         if let Some(Some(known)) = self.known.borrow().get(id.index()) {
             return Ok(known.clone());
@@ -99,7 +105,8 @@ impl<'r> Pool<'r> {
         Ok(found)
     }
 
-    /// Packages that meet a plain dependency, in ascending order.
+    /// Packages that meet a plain dependency, in ascending order, those included
+    /// that are excluded.
     pub fn providers_of(&self, wanted: &Dependency) -> Result<Vec<Literal>, RepositoryError> {
         let provided = self.repositories.providing(&wanted.name).iter();
         let fits = |provided: &DependencyId| match &wanted.bound {
@@ -111,12 +118,12 @@ impl<'r> Pool<'r> {
             },
         };
         let mut found: Vec<PackageId> = provided
-            .filter(|(id, provided)| self.counts(*id) && fits(provided))
+            .filter(|(id, provided)| self.is_known(*id) && fits(provided))
             .map(|(id, _)| *id)
             .collect();
         if wanted.name.starts_with('/') && wanted.bound.is_none() {
             let owners = self.repositories.owning(&wanted.name)?;
-            found.extend(owners.iter().filter(|id| self.counts(**id)));
+            found.extend(owners.iter().filter(|id| self.is_known(**id)));
             found.sort_unstable();
         }
         found.dedup();
@@ -163,21 +170,26 @@ impl<'r> Pool<'r> {
                 .is_none_or(|bound| crate::evr::Bound::exactly(&nevra.evr).overlaps(bound))
     }
 
+    /// Why a package does not count.
+    pub fn refused(&self, id: PackageId) -> Option<String> {
+        let why = match self.refusals.get(id.index()).copied().flatten()? {
+            Refusal::Excluded => "excluded by the recipe",
+            Refusal::ExcludedFromRepository => "excluded from its repository by the recipe",
+            Refusal::NotOfRepository => "not among those that the recipe takes of its repository",
+            Refusal::OtherArch => {
+                return Some(format!("made for {}", self.repositories.package(id).nevra.arch));
+            }
+            Refusal::TooNew => "built after the snapshot",
+        };
+        Some(why.to_owned())
+    }
+
     /// Why a package related to `wanted` is not taken.
     pub fn turned_down(&self, id: PackageId, wanted: &Dependency) -> Option<String> {
-        let package = self.repositories.package(id);
-        match self.refusals.get(id.index()).copied().flatten() {
-            Some(Refusal::Excluded) => return Some("excluded by the recipe".to_owned()),
-            Some(Refusal::ExcludedFromRepository) => {
-                return Some("excluded from its repository by the recipe".to_owned());
-            }
-            Some(Refusal::NotOfRepository) => {
-                return Some("not among those that the recipe takes of its repository".to_owned());
-            }
-            Some(Refusal::OtherArch) => return Some(format!("made for {}", package.nevra.arch)),
-            Some(Refusal::TooNew) => return Some("built after the snapshot".to_owned()),
-            None => {}
+        if let Some(why) = self.refused(id) {
+            return Some(why);
         }
+        let package = self.repositories.package(id);
         let own: Vec<&Dependency> = package
             .relations
             .provides
@@ -218,6 +230,9 @@ fn refusal(package: &Package, request: &Request) -> Option<Refusal> {
     if nevra.arch != request.arch.as_str() && nevra.arch != "noarch" {
         return Some(Refusal::OtherArch);
     }
+    if request.snapshot.as_ref().is_some_and(|day| day.is_before(package.build_time)) {
+        return Some(Refusal::TooNew);
+    }
     if request.exclude.iter().any(|pattern| pattern.matches(nevra)) {
         return Some(Refusal::Excluded);
     }
@@ -229,8 +244,7 @@ fn refusal(package: &Package, request: &Request) -> Option<Refusal> {
     if only.is_some_and(|only| !only.is_empty() && !matches(only)) {
         return Some(Refusal::NotOfRepository);
     }
-    let later = request.snapshot.as_ref().is_some_and(|day| day.is_before(package.build_time));
-    later.then_some(Refusal::TooNew)
+    None
 }
 
 /// The dependency that a word of the recipe stands for.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::clauses::{clauses, tidied};
-use super::pool::{Literal, Pool, literal};
+use super::pool::{Literal, Pool, literal, package_id};
 use super::rich::Need;
 use super::{RPMLIB, SolveError};
 use crate::evr::Nevra;
@@ -47,6 +47,8 @@ pub(super) enum Why {
     Obsoletes(DependencyId),
     /// They are two versions of one package.
     SameName,
+    /// The package is excluded.
+    Excluded,
     /// It follows from others.
     Learnt,
 }
@@ -165,8 +167,12 @@ impl<'p, 'r> Collector<'p, 'r> {
     fn enqueue(&mut self, packages: impl IntoIterator<Item = Literal>) {
         for package in packages.into_iter().filter(|package| *package > 0) {
             let seen = &mut self.seen[package.unsigned_abs() as usize];
-            if !std::mem::replace(seen, true) {
-                self.queue.push(package);
+            if std::mem::replace(seen, true) {
+                continue;
+            }
+            match self.pool.counts(package_id(package)) {
+                true => self.queue.push(package),
+                false => drop(self.rules.push(&[-package], Why::Excluded, package)),
             }
         }
     }
@@ -202,7 +208,13 @@ impl<'p, 'r> Collector<'p, 'r> {
         if clause.contains(&by) {
             return;
         }
-        let why = if clause.is_empty() { Why::Unmet(id) } else { Why::Requires(id) };
+        let is_excluded =
+            |literal: &Literal| *literal > 0 && !self.pool.counts(package_id(*literal));
+        if clause.iter().all(is_excluded) {
+            self.rules.push(&[-by], Why::Unmet(id), by);
+            return;
+        }
+        let why = Why::Requires(id);
         if clause.iter().any(|literal| *literal < 0) {
             // Of a rich dependency: it may name the package itself. Its place
             // among the rules follows from its least literal, whose ever it is.

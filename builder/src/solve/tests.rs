@@ -285,6 +285,40 @@ fn priority_wins_over_version() {
     assert_eq!(answer(packages(), &request("a >= 2")).as_deref(), Ok("a-2-1.x86_64"));
 }
 
+/// dnf loads the better repository first, wherever it is defined, and looks at
+/// what packages of the other one need before: that brings `mail` in, and no
+/// other shell is looked for.
+#[test]
+fn needs_of_the_worse_repository_are_looked_at_first() {
+    let packages = vec![
+        package("mail-1.x86_64").with_file("/usr/bin/sh").from(1),
+        package("base-1.x86_64").requiring("lib").from(1),
+        package("lib-1.x86_64").from(0),
+        package("lib-2.x86_64").requiring("mail").from(0),
+        package("py-1.x86_64").requiring("/usr/bin/sh").from(0),
+        package("x-1.x86_64").with_file("/usr/bin/sh").from(0),
+    ];
+    let found = answer(packages, &request("py, base"));
+    let expected = "base-1-1.x86_64 lib-2-1.x86_64 mail-1-1.x86_64 py-1-1.x86_64";
+    assert_eq!(found.as_deref(), Ok(expected));
+}
+
+#[test]
+fn what_was_excluded_is_named_where_it_is_missed() {
+    let packages = vec![
+        package("app-1.x86_64").requiring("cap"),
+        package("one-1.x86_64").providing("cap"),
+        package("two-1.x86_64").providing("cap").requiring("gone"),
+    ];
+    assert_eq!(solve(packages.clone(), "app", "").as_deref(), Ok("app-1-1.x86_64 one-1-1.x86_64"));
+    let error = solve(packages.clone(), "app", "one").expect_err("impossible");
+    assert!(error.contains("one-1-1.x86_64 does not count: excluded by the recipe"), "{error}");
+    assert!(error.contains("nothing provides gone"), "{error}");
+    let error = solve(packages, "app", "one two").expect_err("impossible");
+    assert!(error.contains("nothing provides cap\n    required by app-1-1.x86_64"), "{error}");
+    assert!(error.contains("turned down: one-1-1.x86_64: excluded by the recipe"), "{error}");
+}
+
 #[test]
 fn weak_dependencies_are_followed_if_wanted() {
     let packages = || {

@@ -1,5 +1,8 @@
 //! The command itself: exit codes, what goes to which stream, and what its
-//! texts promise. Each case runs the program; none needs a repository.
+//! texts promise. Each case runs the program; those of [`locking`] have a small
+//! repository, the others none.
+
+mod locking;
 
 use std::fs;
 use std::path::Path;

@@ -14,6 +14,7 @@ use super::mkosi::{self, Mkosi};
 use super::profile;
 use super::rpmoci::Rpmoci;
 use super::{Line, Usage, facts, locked_packages, measured, mib, table};
+use crate::bench_lock;
 use crate::changed;
 use crate::images::Workshop;
 use crate::metadata::PUBLIC_KEY_NAME;
@@ -48,7 +49,10 @@ pub fn run(workshop: &Workshop, runs: usize) -> Result<()> {
     let limit = Limit::measure(&bench.rpms()?, &bench.folder)?;
     let text = report(&lines, runs, &limit, &bench)?;
     print!("{text}");
-    fs::write(workshop.top.join("docs/explanation/speed.md"), &text)?;
+    let path = workshop.top.join("docs/explanation/speed.md");
+    // `bench lock` wrote the last section.
+    let before = fs::read_to_string(&path).unwrap_or_default();
+    fs::write(&path, format!("{text}\n{}", bench_lock::section(&before)))?;
     Ok(fs::remove_dir_all(&bench.folder)?)
 }
 

@@ -33,6 +33,8 @@ def base_of(case, request, scratch):
     conf.substitutions["arch"] = case.get("arch", "x86_64")
     conf.substitutions["basearch"] = case.get("arch", "x86_64")
     conf.best = False
+    # A machine that lives on keeps three kernels; an image has those asked for.
+    conf.installonly_limit = 0
     conf.install_weak_deps = request.get("weak", False)
     conf.excludepkgs = request.get("exclude", [])
     for one in case["repositories"]:

@@ -87,7 +87,7 @@ pub fn case(seed: u64) -> Case {
     for place in 0..places {
         let mut packages: Vec<Listing> = Vec::new();
         for name in names {
-            for _ in 0..[0, 1, 1, 2, 2, 3][dice.below(6)] {
+            for _ in 0..[1, 1, 1, 2, 2, 3][dice.below(6)] {
                 let package = listing(&mut dice, name, names, &flavour);
                 if !packages
                     .iter()
@@ -167,7 +167,7 @@ fn need(dice: &mut Dice, names: &[&str], flavour: &Flavour) -> String {
 
 fn plain(dice: &mut Dice, names: &[&str]) -> String {
     let name = if dice.percent(30) { dice.one_of(&VIRTUAL) } else { dice.one_of(names) };
-    if dice.percent(75) {
+    if dice.percent(80) {
         return name.to_owned();
     }
     let sign = dice.one_of(&["<", "<=", "=", ">=", ">=", ">"]);
