@@ -63,12 +63,12 @@ Exit codes:
   130  interrupted by Ctrl-C; nothing half-written is left
 
 Environment:
-  SLIPWAY_STORE   folder of downloaded and derived files (see --store)
-  SLIPWAY_STORE_MAX   how large the store may be after a build, as 20GiB
-  SLIPWAY_TOOLS   folder of slipway's own boot programs (see --tools)
-  SLIPWAY_CA_FILE a certificate authority to trust besides the system's (PEM)
-  SSL_CERT_FILE   authorities to trust instead of the system's
-  HTTPS_PROXY, HTTP_PROXY, NO_PROXY   as usual";
+  SLIPWAY_STORE      folder of downloaded and derived files (see --store)
+  SLIPWAY_STORE_MAX  how large the store may be after a build, as 20GiB
+  SLIPWAY_TOOLS      folder of slipway's own boot programs (see --tools)
+  SLIPWAY_CA_FILE    a certificate authority to trust besides the system's (PEM)
+  SSL_CERT_FILE      authorities to trust instead of the system's
+  HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY   as usual";
 
 /// Composes signed appliance images from TOML recipes.
 #[derive(Debug, Parser)]

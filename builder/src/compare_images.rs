@@ -49,19 +49,25 @@ impl fmt::Display for Difference {
     }
 }
 
-/// A folder cannot be read.
+/// Two folders cannot be compared.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read {path}")]
-pub struct CompareError {
-    /// The file or folder.
-    pub path: PathBuf,
-    /// What the system said.
-    source: io::Error,
+pub enum CompareError {
+    /// A file or folder cannot be read.
+    #[error("cannot read {path}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Not the folder of an image.
+    #[error("{0} has no disk, bundle or inputs.tar: it is not the folder of an image")]
+    NoImage(PathBuf),
 }
 
 fn failed(path: &Path) -> impl Fn(io::Error) -> CompareError {
     let path = path.to_owned();
-    move |source| CompareError { path: path.clone(), source }
+    move |source| CompareError::Io { path: path.clone(), source }
 }
 
 /// What a file of an image's folder is. The order is that of the report.
@@ -116,7 +122,11 @@ fn files(folder: &Path) -> Result<BTreeSet<String>, CompareError> {
         let entry = entry.map_err(failed(folder))?;
         names.insert(entry.file_name().to_string_lossy().into_owned());
     }
-    Ok(names)
+    // Texts are in other folders too.
+    match names.iter().any(|name| !matches!(Kind::of(name), Kind::Text | Kind::Other)) {
+        true => Ok(names),
+        false => Err(CompareError::NoImage(folder.to_owned())),
+    }
 }
 
 fn compare_file(name: &str, one: &Path, other: &Path) -> Result<Vec<Difference>, CompareError> {

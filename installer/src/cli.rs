@@ -159,14 +159,21 @@ fn run(cli: Cli) -> Result<()> {
 }
 
 fn completions(shell: clap_complete::Shell, json: bool) -> Result<()> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "slipway-installer", &mut script);
-    let script = String::from_utf8(script)?;
+    let script = completion_script(shell)?;
     if json {
         let shell = shell.to_string();
         return print_json(&serde_json::json!({ "shell": shell, "script": script }));
     }
     print(&script)
+}
+
+fn completion_script(shell: clap_complete::Shell) -> Result<String> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "slipway-installer", &mut script);
+    let script = String::from_utf8(script)?;
+    // For bash, clap_complete takes the hyphen for a subcommand in half of the
+    // places, and nothing is completed behind a command then.
+    Ok(script.replace("slipway__subcmd__installer", "slipway__installer"))
 }
 
 fn manual(folder: &Path, json: bool) -> Result<()> {

@@ -25,7 +25,7 @@ pub enum MachineError {
     #[error(transparent)]
     State(#[from] BadState),
     /// Neither a record nor a slot to rebuild it from.
-    #[error("both state copies are unreadable and no slot says what it holds: bake this disk anew")]
+    #[error("both state copies are unreadable and no slot says what it holds: write the disk anew")]
     Lost,
     /// The disk failed.
     #[error("cannot {what} of the disk")]

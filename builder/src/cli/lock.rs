@@ -57,8 +57,9 @@ pub struct Lock {
     /// The recipe.
     recipe: PathBuf,
     /// Accept new scriptlets: SHA-256 of each, or `all`. Read them first;
-    /// `slipway build` shows the text of those that are not accepted.
-    #[arg(long, value_name = "SHA256|all", num_args = 1..)]
+    /// `slipway build` shows the text of those that are not accepted. Comes
+    /// after the recipe.
+    #[arg(long, value_name = "SHA256|all", num_args = 1.., conflicts_with_all = ["check", "list"])]
     accept: Vec<String>,
     /// The lock to write [default: ../images/NAME/lock.toml, from the
     /// recipe's folder].
@@ -247,10 +248,12 @@ impl Summary {
             print!("{changes}");
         }
         let waiting = self.waiting();
+        let (are, their, them) =
+            if waiting == 1 { (" is", "its", "it") } else { ("s are", "their", "them") };
         if waiting > 0 {
             println!(
-                "{waiting} scriptlet(s) are new and not accepted: `slipway build` shows their text, \
-                 `slipway lock --accept` accepts them"
+                "{waiting} scriptlet{are} new and not accepted: `slipway build` shows {their} text, \
+                 `slipway lock --accept` accepts {them}"
             );
         }
     }

@@ -114,8 +114,8 @@ impl Path {
             None => store.root().to_owned(),
             Some(digest) => store.blob_path(digest),
         };
-        if !path.exists() {
-            bail!("{} is not in the store {}", path.display(), store.root().display());
+        if let (Some(digest), false) = (&self.digest, path.exists()) {
+            bail!("the store {} has no blob {digest}", store.root().display());
         }
         if global.json {
             println!("{}", serde_json::json!({ "path": path }));

@@ -160,7 +160,7 @@ impl fmt::Display for Changes {
             writeln!(f, "  {handled}")?;
         }
         if self.metadata_changed {
-            writeln!(f, "  the repositories' metadata changed")?;
+            writeln!(f, "  the repositories or their metadata changed")?;
         }
         Ok(())
     }

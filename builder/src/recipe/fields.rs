@@ -190,11 +190,14 @@ impl<'s> Fields<'s> {
 
     /// Notes every key that nobody asked for.
     pub fn finish(self) {
+        // One that is missing was asked for once more, to say so.
+        let mut known = self.known;
+        known.dedup();
         for (key, entry) in &self.table.0 {
             let message = format!("unknown key `{key}` in {}", self.called);
-            let hint = match nearest(key, self.known.iter().copied()) {
+            let hint = match nearest(key, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known here: {}", self.known.join(", ")),
+                None => format!("known here: {}", known.join(", ")),
             };
             self.sources.report(&entry.key, message, Some(&hint));
         }

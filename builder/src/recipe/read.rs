@@ -94,6 +94,8 @@ fn whole(mut fields: Fields<'_>, path: &Path) -> Option<Recipe> {
 }
 
 fn schema(fields: &mut Fields<'_>) {
+    // Taken out when the files were merged, but a key that may be meant.
+    fields.has("extends");
     match fields.node("schema") {
         None => fields.missing("schema", "1"),
         Some(Node { value: Value::Integer(1), .. }) => {}

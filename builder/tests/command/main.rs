@@ -73,6 +73,7 @@ fn wrong_arguments_are_mistakes_and_print_no_results() {
         &["store", "gc", "--max-size", "much"],
         &["completions", "tcsh"],
         &["lock", "x.toml", "--check", "--list"],
+        &["lock", "x.toml", "--check", "--accept", "all"],
         &["sandbox-child-of-nobody", &digest],
     ] {
         for json in [false, true] {
@@ -94,8 +95,10 @@ fn wrong_arguments_are_mistakes_and_print_no_results() {
 fn what_cannot_be_done_is_a_failure() {
     let folder = tempfile::tempdir().expect("a folder");
     let (store, digest) = (store(folder.path()), "00".repeat(32));
+    let no_image = folder.path().to_string_lossy();
     for arguments in [
         &["compare", "/nonexistent/one", "/nonexistent/other"][..],
+        &["compare", &no_image, &no_image],
         &["store", "path", &digest, "--store", &store],
         &["store", "gc", "--keep", "/nonexistent/lock.toml", "--store", &store],
         &["keys", "new", "/proc/nothing"],
@@ -116,6 +119,7 @@ fn with_json_there_is_nothing_else_on_standard_output() {
     let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
     let (store, keys, man, one) = (store(folder.path()), path("keys"), path("man"), path("one"));
     fs::create_dir(&one).expect("made");
+    fs::write(Path::new(&one).join("inputs.tar"), "").expect("written");
     for arguments in [
         &["keys", "new", &keys][..],
         &["store", "path", "--store", &store],

@@ -88,7 +88,7 @@ pub(super) fn destroyed_state(base: &Base<'_>) -> Result<()> {
     for slot in ["uki-a", "uki-b"] {
         file.write_all_at(&[0; 4096], partition(&file, slot)?.0)?;
     }
-    all_refuse(base, &disk, &ALL, "bake this disk anew")
+    all_refuse(base, &disk, &ALL, "write the disk anew")
 }
 
 /// A machine that is on, even if it is paused.

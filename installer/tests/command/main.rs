@@ -79,6 +79,21 @@ fn pages_and_completions_are_there_for_every_command() {
     }
 }
 
+/// What bash offers after a command, as it asks the script for it.
+#[test]
+fn bash_completes_what_follows_a_command() {
+    let script = text(&run(&["completions", "bash"]).stdout);
+    let asking = "
+COMP_WORDS=(slipway-installer plan --)
+COMP_CWORD=2
+_slipway__installer slipway-installer -- plan
+echo \"${COMPREPLY[*]}\"";
+    match Command::new("bash").arg("-c").arg(script + asking).output() {
+        Err(_) => skip::because("no bash here"),
+        Ok(said) => assert!(text(&said.stdout).contains("--allow-downgrade"), "{said:?}"),
+    }
+}
+
 /// docs/reference/cli.md has what `--help` says.
 #[test]
 fn the_reference_is_what_the_commands_say() {
