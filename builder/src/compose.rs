@@ -280,6 +280,8 @@ pub fn compose(
 #[cfg(test)]
 pub(crate) mod judge;
 #[cfg(test)]
+mod meeting_tests;
+#[cfg(test)]
 mod repository_tests;
 #[cfg(test)]
 mod synthetic_tests;

@@ -38,6 +38,12 @@ impl LazySandbox {
         Self { scratch: scratch.into(), source_date_epoch, sandbox: None }
     }
 
+    /// One that there is already.
+    #[cfg(test)]
+    pub(crate) fn of(sandbox: Sandbox) -> Self {
+        Self { scratch: PathBuf::new(), source_date_epoch: 0, sandbox: Some(sandbox) }
+    }
+
     fn sandbox(&mut self) -> Result<&mut Sandbox, RunError> {
         let sandbox = match self.sandbox.take() {
             Some(sandbox) => sandbox,

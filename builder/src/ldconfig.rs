@@ -20,6 +20,10 @@ use cache::Entry;
 
 const CONFIG: &str = "/etc/ld.so.conf";
 const CACHE: &str = "/etc/ld.so.cache";
+/// The tool itself, which has glibc in it.
+const PROGRAM: &str = "/sbin/ldconfig";
+/// It has about a megabyte.
+const MAX_PROGRAM_BYTES: u64 = 16 << 20;
 /// Included files may include others; none does so deeply.
 const MAX_DEPTH: usize = 8;
 /// No configuration file comes near this.
@@ -34,18 +38,22 @@ pub struct Options {
     pub generator: String,
 }
 
-impl Default for Options {
-    /// The folders of all distributions that are known: missing ones do not
-    /// matter, and one that a link leads to counts once.
-    fn default() -> Self {
-        let folders = [
-            "/lib/x86_64-linux-gnu",
-            "/usr/lib/x86_64-linux-gnu",
-            "/lib64",
-            "/usr/lib64",
-            "/lib",
-            "/usr/lib",
-        ];
+/// Folders of Debian, in its order.
+const OF_DEBIAN: [&str; 4] =
+    ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib", "/usr/lib"];
+/// As Debian's glibc has the first of them in a program.
+const MARK_OF_DEBIAN: &[u8] = b"\0/lib/x86_64-linux-gnu/\0/usr/lib/x86_64-linux-gnu/\0";
+/// Folders of all other distributions that are known: missing ones do not
+/// matter, and one that a link leads to counts once.
+const OF_OTHERS: [&str; 4] = ["/lib64", "/usr/lib64", "/lib", "/usr/lib"];
+
+impl Options {
+    /// What the tree's own ldconfig would do, as far as that shows.
+    #[must_use]
+    pub fn of(tree: &Tree) -> Self {
+        let program = tree.read(PROGRAM, MAX_PROGRAM_BYTES).unwrap_or_default();
+        let is_debians = program.windows(MARK_OF_DEBIAN.len()).any(|bytes| bytes == MARK_OF_DEBIAN);
+        let folders = if is_debians { OF_DEBIAN } else { OF_OTHERS };
         Self {
             default_folders: folders.map(str::to_owned).to_vec(),
             generator: concat!("ldconfig (slipway ", env!("CARGO_PKG_VERSION"), ")").to_owned(),

@@ -118,8 +118,6 @@ pub struct PackageFile {
     pub ghost: bool,
     /// `%config(noreplace)`: one that is there already stays.
     pub noreplace: bool,
-    /// `%missingok`: may be missing later.
-    pub missing_ok: bool,
     /// `%license`: never left out.
     pub license: bool,
     /// `%lang`: for which languages it is; for all if there are none.

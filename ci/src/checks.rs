@@ -86,7 +86,7 @@ fn of_what_is_made(workshop: &Workshop, selection: &Selection) -> Result<()> {
         solve_judge::judge(&workshop.programs.slipway, &repository, solve_judge::SEEDS)
     })?;
     selection.stage("the trees are those that dnf and rpm make", || {
-        comparisons(&workshop.top, &repository)
+        comparisons(workshop, &repository)
     })?;
     selection.stage("the image is the tree dnf makes", || tree_judge::judge(workshop))?;
     selection.stage("rpm judges the package database", || {
@@ -104,14 +104,15 @@ fn of_what_is_made(workshop: &Workshop, selection: &Selection) -> Result<()> {
 
 /// Composes the whole repository and the synthetic packages, and compares the
 /// trees path by path with what dnf and rpm make, which need root for owners.
-fn comparisons(top: &Path, repository: &Path) -> Result<()> {
+fn comparisons(workshop: &Workshop, repository: &Path) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let synthetic = scratch.path().join("synthetic");
     synthetic::write(&synthetic)?;
-    let mut command = unit_tests(top);
+    let mut command = unit_tests(&workshop.top);
     command.args(["--lib", "--", "--ignored", "compose::"]);
     command.env("SLIPWAY_DEMO_REPOSITORY", repository);
-    succeed(command.env("SLIPWAY_SYNTHETIC_REPOSITORY", synthetic))
+    command.env("SLIPWAY_SYNTHETIC_REPOSITORY", synthetic);
+    succeed(command.env("SLIPWAY_PROGRAM", &workshop.programs.slipway))
 }
 
 /// Compares our package database with rpm's, row by row: of the demo, and of

@@ -168,22 +168,34 @@ fn lock(folder: &Path, slipway: &Path, leaves: &[String]) -> Result<BTreeSet<Str
     packages.context("the lock has no packages")?.iter().map(locked_nevra).collect()
 }
 
-/// Every scriptlet is listed with what carries it out.
+/// Every scriptlet is listed with what carries it out, which is what it was when
+/// the list beside this file was written: a change has to be noticed.
 fn classified(lock: &toml::Table) -> Result<()> {
     let scriptlets = lock.get("scriptlet").and_then(toml::Value::as_array);
-    let mut classes: BTreeMap<&str, usize> = BTreeMap::new();
-    let scriptlets = scriptlets.filter(|listed| !listed.is_empty());
-    for scriptlet in scriptlets.context("the lock lists no scriptlets")? {
-        let handled = scriptlet.get("handled").and_then(toml::Value::as_str);
-        let handled = handled.filter(|handled| HANDLED.contains(handled));
-        *classes.entry(handled.context("a scriptlet is not classified")?).or_default() += 1;
-    }
-    println!("scriptlets in the lock, by what carries them out: {classes:?}");
+    let line = |scriptlet: &toml::Value| {
+        let text = |key: &str| scriptlet.get(key).and_then(toml::Value::as_str);
+        let (package, phase) = (text("package")?, text("phase")?);
+        Some(format!("{package} {phase} {}", text("handled")?))
+    };
+    let lines = scriptlets.context("the lock lists no scriptlets")?.iter().map(line);
+    let mut found: Vec<String> =
+        lines.collect::<Option<_>>().context("a scriptlet is not classified")?;
+    found.sort();
+    let expected: Vec<&str> = SCRIPTLETS.lines().collect();
+    let differ = found.iter().zip(&expected).find(|(found, expected)| found != expected);
+    ensure!(
+        found == expected,
+        "{} scriptlets instead of {}, from where they differ: {differ:?}\n{}",
+        found.len(),
+        expected.len(),
+        found.join("\n")
+    );
+    println!("{} scriptlets are carried out by what is expected", found.len());
     Ok(())
 }
 
-/// What the lock can say of a scriptlet.
-const HANDLED: [&str; 3] = ["native", "lua", "sandbox"];
+/// Package, phase and what carries it out, sorted.
+const SCRIPTLETS: &str = include_str!("mariner/scriptlets.txt");
 
 fn locked_nevra(package: &toml::Value) -> Result<String> {
     let text = |key: &str| package.get(key).and_then(toml::Value::as_str).context("a text");

@@ -148,7 +148,7 @@ impl PackageFile {
 /// A scriptlet: what runs it, and its text.
 #[derive(Clone, Debug)]
 pub struct Script {
-    /// `/bin/sh`, `<lua>` or a program that needs no text.
+    /// `/bin/sh`, `<lua>` or another program; words of its own may follow it.
     pub interpreter: String,
     /// None for the `-p PROGRAM` form.
     pub body: Option<String>,
@@ -172,7 +172,7 @@ impl Script {
 
     fn scriptlet(&self) -> Scriptlet {
         let body = self.body.clone().unwrap_or_default();
-        Scriptlet::new(body).prog(vec![self.interpreter.clone()])
+        Scriptlet::new(body).prog(self.interpreter.split(' ').collect())
     }
 }
 

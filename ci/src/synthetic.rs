@@ -15,6 +15,7 @@ use crate::metadata::{ListedPackage, PUBLIC_KEY_NAME, write_repodata};
 use crate::pgp_key::SigningKey;
 use crate::rpm_package::{Content, PackageFile, Role, RpmPackage, Script, file_name};
 
+mod engines;
 mod transaction;
 
 /// Writes the repositories to `folder`, replacing what an earlier run wrote.
@@ -94,7 +95,7 @@ pub(crate) fn store(package: &Package, bytes: &[u8], top: &Path) -> Result<Liste
 }
 
 fn good_packages() -> Vec<RpmPackage> {
-    let composing = transaction::packages();
+    let composing = [transaction::packages(), engines::packages()].concat();
     [programs(), dependencies(), versions(), files(), scripts(), relations(), payloads(), composing]
         .concat()
 }

@@ -1,9 +1,10 @@
 //! The root file system that `slipway build` makes, mounted by the kernel and
 //! held against what dnf leaves of the same packages: every path, its kind,
 //! mode, owner, link, device, attributes and bytes. What differs on purpose is
-//! listed here with its reason, and nothing else may.
+//! listed here with its reason, and nothing else may. Then rpm is asked about
+//! both.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -17,6 +18,12 @@ use crate::images::Workshop;
 use crate::judge::install_with_dnf;
 use crate::process::output;
 use crate::proof::partition;
+
+mod answers;
+mod archives;
+mod meaning;
+
+use answers::Asked;
 
 /// Whose tree has something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,22 +100,12 @@ const INTENDED: &[Intended] = &[
     only(Side::Dnf, "/etc/gshadow-", "a back-up nobody restores"),
 ];
 
-/// Files whose text may differ although it means the same.
-const SAME_MEANING: &[(&str, &str)] = &[
-    ("/etc/ld.so.cache", "it names the tool that wrote it"),
-    ("/usr/lib/modules/", "depmod orders modules.symbols by a hash table"),
-    ("/etc/shadow", "the day of the last change is the day of the build"),
-];
-
-/// Builds `recipe` and compares; skipped where mounting is not allowed.
+/// Builds the larger demo and compares. Needs root, to mount and for dnf.
 pub fn judge(workshop: &Workshop) -> Result<()> {
     let lock = workshop.out().join("images/demo-node.lock.toml");
     let image = workshop.build(&workshop.top.join("recipes/demo-node.toml"), &lock)?;
     let folder = tempfile::tempdir_in(workshop.out())?;
-    let Some(mounted) = Mounted::root_of(&image.disk, folder.path())? else {
-        println!("skipped: only root can mount the image and let dnf install");
-        return Ok(());
-    };
+    let mounted = Mounted::root_of(&image.disk, folder.path())?;
     let root = folder.path().join("dnf");
     let names = locked_packages(&fs::read_to_string(&lock)?)?;
     install_with_dnf(&workshop.out().join("repository"), &names, &root)?;
@@ -134,24 +131,14 @@ pub fn judge(workshop: &Workshop) -> Result<()> {
         );
     }
     explain(&meant);
-    same_packages(&mounted.at, &root)
-}
-
-/// rpm lists the same in the image, which it cannot write to, as in dnf's root:
-/// there, it looks where dnf's rpm has its database.
-fn same_packages(image: &Path, root: &Path) -> Result<()> {
-    let list = |root: &Path, options: &[&str]| -> Result<BTreeSet<String>> {
-        let mut rpm = Command::new("rpm");
-        let text = output(rpm.arg("--root").arg(root).args(options).arg("-qa"))?;
-        // dnf enters the key it checked with; an image has no use for it.
-        let packages = text.lines().filter(|line| !line.starts_with("gpg-pubkey-"));
-        Ok(packages.map(str::to_owned).collect())
-    };
-    let ours = list(image, &["--define", "_dbpath /var/lib/rpm"])?;
-    let theirs = list(root, &[])?;
-    ensure!(ours == theirs, "rpm lists {ours:?} in the image and {theirs:?} in dnf's root");
-    println!("rpm: lists the same {} packages in the image, read-only", ours.len());
-    Ok(())
+    let asked = Asked { image: &mounted.at, root: &root };
+    let in_both: Vec<&str> =
+        ours.keys().filter(|path| theirs.contains_key(*path)).map(String::as_str).collect();
+    asked.say_the_same(&in_both)?;
+    asked.verify_the_same(|path| {
+        meant.iter().any(|(side, at, _)| *side == Side::Dnf && at == path)
+    })?;
+    archives::judge(workshop)
 }
 
 /// How often each reason was given.
@@ -177,17 +164,14 @@ struct Mounted {
 }
 
 impl Mounted {
-    /// Slot a's; nothing if this is not root.
-    fn root_of(disk: &Path, folder: &Path) -> Result<Option<Self>> {
-        if output(Command::new("id").arg("-u"))?.trim() != "0" {
-            return Ok(None);
-        }
+    /// Slot a's.
+    fn root_of(disk: &Path, folder: &Path) -> Result<Self> {
         let at = folder.join("image");
         fs::create_dir(&at)?;
         let place = partition(&File::open(disk)?, "root-a")?;
         let options = format!("ro,loop,offset={},sizelimit={}", place.start_bytes, place.len_bytes);
         output(Command::new("mount").args(["-t", "erofs", "-o", &options]).arg(disk).arg(&at))?;
-        Ok(Some(Self { at }))
+        Ok(Self { at })
     }
 }
 
@@ -205,7 +189,6 @@ struct Entry {
     kind: &'static str,
     mode: u32,
     owner: (u32, u32),
-    size_bytes: u64,
     device: u64,
     target: String,
     /// first name of the same inode
@@ -267,7 +250,6 @@ fn read_entry(
         kind,
         mode: if kind == "link" { 0 } else { found.mode() & 0o7777 },
         owner: (found.uid(), found.gid()),
-        size_bytes: if kind == "file" { found.len() } else { 0 },
         device: found.rdev(),
         target,
         first_name,
@@ -298,12 +280,10 @@ fn compare(
         match theirs.get(path) {
             None => all.push((Side::Ours, path.clone(), entry.kind.to_owned())),
             Some(other) => {
-                let bytes = entry.kind == "file" && other.kind == "file" && !same_meaning(path);
-                let differs = if bytes && !same_bytes(our_root, their_root, path)? {
-                    Some("its bytes".to_owned())
-                } else {
-                    differ(path, entry, other)
-                };
+                let mut differs = differ(entry, other);
+                if differs.is_none() && entry.kind == "file" {
+                    differs = differ_inside(path, our_root, their_root)?;
+                }
                 all.extend(differs.map(|what| (Side::Both, path.clone(), what)));
             }
         }
@@ -313,25 +293,33 @@ fn compare(
     Ok(all)
 }
 
-fn same_meaning(path: &str) -> bool {
-    let symbols = path.contains("/modules.symbols");
-    SAME_MEANING.iter().any(|(own, _)| path == *own || (symbols && path.starts_with(own)))
-}
-
-fn differ(path: &str, ours: &Entry, theirs: &Entry) -> Option<String> {
+fn differ(ours: &Entry, theirs: &Entry) -> Option<String> {
     // Debian's systemctl writes a unit's folder by its old name.
     let unit = theirs.target.strip_prefix("/lib/").map(|rest| format!("/usr/lib/{rest}"));
     let target = ours.target == theirs.target || unit.as_deref() == Some(&ours.target);
-    let size = ours.size_bytes == theirs.size_bytes || same_meaning(path);
     let same = ours.kind == theirs.kind
         && ours.mode == theirs.mode
         && ours.owner == theirs.owner
-        && size
         && ours.device == theirs.device
         && target
         && ours.first_name == theirs.first_name
         && ours.attributes == theirs.attributes;
     (!same).then(|| format!("{ours:?}\n  dnf has {theirs:?}"))
+}
+
+/// In what two files differ, if they do: their bytes, or what those say.
+fn differ_inside(path: &str, our_root: &Path, their_root: &Path) -> Result<Option<String>> {
+    if same_bytes(our_root, their_root, path)? {
+        return Ok(None);
+    }
+    Ok(match meaning::same(path, our_root, their_root)? {
+        None => Some("its bytes".to_owned()),
+        Some((false, why)) => Some(format!("what it says, not only its bytes ({why})")),
+        Some((true, why)) => {
+            println!("  {path} says the same in other bytes: {why}");
+            None
+        }
+    })
 }
 
 fn same_bytes(our_root: &Path, their_root: &Path, path: &str) -> Result<bool> {

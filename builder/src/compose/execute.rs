@@ -117,6 +117,8 @@ impl<'a, 'r> Execution<'a, 'r> {
             script_text::expand(&script.text, script.flags, &package.identity).map_err(not_run)?;
         let shell = ["/bin/sh".to_owned()];
         let program = if script.program.is_empty() { &shell[..] } else { &script.program };
+        // A program that is all there is of a script is told nothing either.
+        let arguments = if text.is_empty() { &[] } else { arguments };
         let call = Call { program, text: &text, arguments, stdin, flags: script.flags };
         let reason = if program[0] == LUA {
             match self.by_lua(&call) {
@@ -157,8 +159,8 @@ impl<'a, 'r> Execution<'a, 'r> {
         };
         if self.notes.ldconfig {
             // What runs there may need libraries outside of the usual folders.
-            ldconfig::run(&mut self.tree, &ldconfig::Options::default())
-                .map_err(|error| chain(&error))?;
+            let options = ldconfig::Options::of(&self.tree);
+            ldconfig::run(&mut self.tree, &options).map_err(|error| chain(&error))?;
         }
         let ran = timed(&mut self.report.sandboxed, *sandbox, &mut self.tree, call);
         ran.map_err(|error| {
@@ -172,7 +174,8 @@ impl<'a, 'r> Execution<'a, 'r> {
     /// If the cache of libraries cannot be made.
     pub fn finish(mut self) -> Result<(Tree, Report), ComposeError> {
         if self.notes.ldconfig {
-            ldconfig::run(&mut self.tree, &ldconfig::Options::default())?;
+            let options = ldconfig::Options::of(&self.tree);
+            ldconfig::run(&mut self.tree, &options)?;
         }
         self.tree.clamp_mtimes(self.options.source_date_epoch);
         let mut report = self.report;

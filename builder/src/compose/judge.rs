@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::io::Write;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::*;
 use crate::acl;
+use crate::package::Identity;
 use crate::tree::{Inode, Node};
 
 /// Every package file below a folder.
@@ -22,38 +24,74 @@ pub fn packages_below(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// What dnf leaves behind that no image wants, and what is another text for the
-/// same thing.
-pub fn expected(difference: &str) -> bool {
-    let left_behind = [
-        "/cache",
-        "/dev/null:",
-        "/etc/.pwd.lock:",
-        "/etc/dnf",
-        "/etc/group-:",
-        "/etc/gshadow-:",
-        "/etc/passwd-:",
-        "/etc/shadow-:",
-        "/root/.rpmdb",
-        "/tmp/",
-        "/var/cache/ldconfig",
-        // Scripts stay there if rpm is to say what it does.
-        "/var/tmp/rpm-tmp.",
-        "/var/lib/dnf",
-        "/var/lib/rpm",
-        "/var/log/dnf",
-        "/var/log/hawkey",
-        "/var/cache/dnf",
-    ];
+/// What rpm and dnf leave that no image wants, and why: paths of theirs that
+/// begin so.
+const LEFT_BEHIND: [(&str, &str); 16] = [
+    ("/cache", "what dnf has downloaded"),
+    ("/var/lib/dnf", "dnf's own notes"),
+    ("/var/log/dnf", "dnf's own log"),
+    ("/var/log/hawkey", "dnf's own log"),
+    ("/etc/dnf", "dnf's own notes"),
+    ("/tmp/", "dnf's own notes and logs"),
+    ("/var/lib/rpm", "the database is judged by itself"),
+    ("/root/.rpmdb", "where Debian's rpm keeps its database"),
+    ("/.rpmdb", "where the test has rpm keep its database"),
+    // shadow keeps the file as it was before its last change
+    ("/etc/group-:", "a back-up nobody restores"),
+    ("/etc/gshadow-:", "a back-up nobody restores"),
+    ("/etc/passwd-:", "a back-up nobody restores"),
+    ("/etc/shadow-:", "a back-up nobody restores"),
+    ("/etc/.pwd.lock:", "a lock nobody holds"),
+    ("/var/cache/ldconfig", "ldconfig's aux-cache has inode numbers"),
+    // if rpm is to say what it does, as here
+    ("/var/tmp/rpm-tmp.", "scripts that rpm has kept"),
+];
+/// Throwing output away makes a file where there is no device.
+const NULL: &str = "/dev/null:";
+
+/// The differences that nothing explains.
+pub fn strange(differences: &[String]) -> Vec<&String> {
+    differences.iter().filter(|line| !is_expected(line)).collect()
+}
+
+fn is_expected(difference: &str) -> bool {
     if let Some(path) = difference.strip_prefix("only theirs ") {
-        return left_behind.iter().any(|prefix| path.starts_with(prefix));
+        return path.starts_with(NULL)
+            || LEFT_BEHIND.iter().any(|(prefix, _)| path.starts_with(prefix));
     }
-    let path = difference.split_ascii_whitespace().nth(1).unwrap_or_default();
     // Debian's systemctl writes the old name of the folder of units.
     let unit = difference.replace("-> /usr/lib/", "-> /lib/");
-    let same_unit = unit.split_once(" | ").is_some_and(|(ours, theirs)| ours.ends_with(theirs));
-    // The tool's name in the one, the order of lines in the other.
-    path == "/etc/ld.so.cache:" || path.ends_with("/modules.symbols") || same_unit
+    unit.split_once(" | ").is_some_and(|(ours, theirs)| ours.ends_with(theirs))
+}
+
+/// Whether two files that are not the same bytes say the same.
+fn same_meaning(path: &str, ours: &[u8], theirs: &[u8]) -> bool {
+    match path.rsplit('/').next() {
+        // it names the tool that wrote it
+        Some("ld.so.cache") => libraries(ours) == libraries(theirs),
+        // depmod orders it by a hash table
+        Some("modules.symbols") => lines(ours) == lines(theirs),
+        _ => false,
+    }
+}
+
+/// What the linker finds in a cache.
+fn libraries(cache: &[u8]) -> Vec<String> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(cache).unwrap();
+    let out = Command::new("/sbin/ldconfig").arg("-p").arg("-C").arg(file.path()).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let text = String::from_utf8(out.stdout).unwrap();
+    let said = text.lines().filter(|line| line.starts_with('\t')).map(str::to_owned);
+    let found: Vec<String> = said.collect();
+    assert!(!found.is_empty(), "ldconfig finds nothing in a cache: {text}");
+    found
+}
+
+fn lines(text: &[u8]) -> Vec<&[u8]> {
+    let mut lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+    lines.sort_unstable();
+    lines
 }
 
 fn describe(inode: &Inode) -> String {
@@ -63,9 +101,10 @@ fn describe(inode: &Inode) -> String {
     let owner = format!("{owner}{}", xattrs.collect::<String>());
     match &inode.node {
         Node::Directory(_) => format!("dir {owner}"),
-        Node::File(content) => format!("file {owner} {} bytes", content.size_bytes()),
+        Node::File(_) => format!("file {owner}"),
         Node::Symlink(target) => format!("link {}:{} -> {target}", meta.uid, meta.gid),
-        Node::CharDevice(..) | Node::BlockDevice(..) => format!("device {owner}"),
+        Node::CharDevice(major, minor) => format!("character device {major}:{minor} {owner}"),
+        Node::BlockDevice(major, minor) => format!("block device {major}:{minor} {owner}"),
         Node::Fifo => format!("fifo {owner}"),
     }
 }
@@ -78,10 +117,15 @@ fn describe_disk(path: &Path) -> String {
         return format!("link {}:{} -> {}", stat.uid(), stat.gid(), target.display());
     }
     let owner = format!("{owner}{}", attributes_of(path));
-    match (stat.is_dir(), stat.is_file()) {
-        (true, _) => format!("dir {owner}"),
-        (_, true) => format!("file {owner} {} bytes", stat.len()),
-        _ => format!("other {owner}"),
+    let number = format!("{}:{}", rustix::fs::major(stat.rdev()), rustix::fs::minor(stat.rdev()));
+    let kind = stat.file_type();
+    match () {
+        () if kind.is_dir() => format!("dir {owner}"),
+        () if kind.is_file() => format!("file {owner}"),
+        () if kind.is_fifo() => format!("fifo {owner}"),
+        () if kind.is_char_device() => format!("character device {number} {owner}"),
+        () if kind.is_block_device() => format!("block device {number} {owner}"),
+        () => format!("socket {owner}"),
     }
 }
 
@@ -156,10 +200,13 @@ pub fn compare(tree: &Tree, root: &Path) -> Vec<String> {
                 differences.push(format!("differs     {path}: {ours} | {other}"));
             }
             Some(_) => {
-                if let Node::File(content) = &inode.node
-                    && content.read(1 << 30).unwrap() != fs::read(&disk).unwrap()
-                {
-                    differences.push(format!("bytes       {path}"));
+                if let Node::File(content) = &inode.node {
+                    let (ours, theirs) =
+                        (content.read(1 << 30).unwrap(), fs::read(&disk).unwrap());
+                    if ours != theirs && !same_meaning(path.as_str(), &ours, &theirs) {
+                        let sizes = format!("{} and {} bytes", ours.len(), theirs.len());
+                        differences.push(format!("bytes       {path}: {sizes}"));
+                    }
                 }
             }
         }
@@ -179,4 +226,34 @@ pub fn with_proc<T>(root: &Path, run: impl FnOnce() -> T) -> T {
     let done = run();
     assert!(Command::new("umount").arg(&proc).status().unwrap().success());
     done
+}
+
+/// What our package database says of every file: package, path and state.
+pub fn states(packages: &[Package], composed: &Composed) -> Vec<String> {
+    let mut all = Vec::new();
+    for one in &composed.installed {
+        let package = &packages[one.package];
+        for (file, state) in package.files.iter().zip(&one.states) {
+            let Identity { name, version, .. } = &package.identity;
+            all.push(format!("{name}-{version} {} {}", file.path, *state as u8));
+        }
+    }
+    all.sort();
+    all
+}
+
+/// What rpm's database below `root` says of the same, in that order.
+pub fn states_by_rpm(root: &Path, database: &str) -> Vec<String> {
+    let query = "[%{=NAME}-%{=VERSION} %{FILENAMES} %{FILESTATES}\\n]";
+    let out = Command::new("rpm")
+        .arg("--root")
+        .arg(root)
+        .args(["--define", &format!("_dbpath {database}"), "-qa", "--queryformat", query])
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let text = String::from_utf8(out.stdout).unwrap();
+    let mut all: Vec<String> = text.lines().map(str::to_owned).collect();
+    all.sort();
+    all
 }

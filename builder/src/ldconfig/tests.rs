@@ -8,10 +8,6 @@ use super::*;
 use crate::tree::testing::materialise;
 use crate::tree::{Content, Inode, Metadata};
 
-/// Where Debian's linker looks after the configured folders.
-const DEBIAN: [&str; 4] =
-    ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib", "/usr/lib"];
-
 fn put(tree: &mut Tree, path: &str, file: &Path) {
     let size_bytes = fs::metadata(file).unwrap().len();
     let content = Content::Range { file: file.into(), offset_bytes: 0, size_bytes };
@@ -98,8 +94,10 @@ fn the_cache_is_ldconfigs_byte_for_byte() {
         return;
     }
     let theirs = fs::read(folders[0].path().join("etc/ld.so.cache")).unwrap();
-    let default_folders = DEBIAN.map(str::to_owned).to_vec();
-    run(&mut tree, &Options { default_folders, generator: generator(&theirs) }).unwrap();
+    put(&mut tree, PROGRAM, Path::new(PROGRAM));
+    let options = Options { generator: generator(&theirs), ..Options::of(&tree) };
+    tree.remove(&TreePath::new(PROGRAM).unwrap());
+    run(&mut tree, &options).unwrap();
     let ours = tree.read(CACHE, 1 << 24).unwrap();
     materialise(&tree, folders[1].path());
     let lists = folders.each_ref().map(|folder| {

@@ -128,7 +128,6 @@ fn file(entry: &FileEntry<'_>, names: &mut Names) -> Result<PackageFile, Problem
         doc: flags.contains(FileFlags::DOC),
         ghost: flags.contains(FileFlags::GHOST),
         noreplace: flags.contains(FileFlags::NOREPLACE),
-        missing_ok: flags.contains(FileFlags::MISSINGOK),
         license: flags.contains(FileFlags::LICENSE),
         languages: Vec::new(),
         color: 0,

@@ -132,6 +132,27 @@ fn with_json_there_is_nothing_else_on_standard_output() {
 }
 
 #[test]
+fn the_store_says_where_it_is_and_where_a_blob_lies() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(folder.path());
+    let path = |arguments: &[&str]| {
+        let said = run(&[&["store", "path", "--store", &store], arguments].concat());
+        assert!(said.status.success(), "{}", err(&said));
+        out(&said).trim_end().to_owned()
+    };
+    assert_eq!(path(&[]), store);
+    let digest = formats::Digest::of(b"a blob");
+    let opened = slipway::store::Store::open(&store).expect("a store");
+    opened.insert(&b"a blob"[..], 6, &digest).expect("kept");
+    let blob = path(&[&digest.to_string()]);
+    assert_eq!(fs::read(&blob).expect("there"), b"a blob");
+    assert!(Path::new(&blob).starts_with(&store));
+    let said = slipway(&["store", "path", "--json"]).env("SLIPWAY_STORE", &store).output();
+    let said: Value = serde_json::from_slice(&said.expect("it starts").stdout).expect("JSON");
+    assert_eq!(said, serde_json::json!({ "path": store }));
+}
+
+#[test]
 fn images_that_differ_are_counted() {
     let folder = tempfile::tempdir().expect("a folder");
     let image = |name: &str, fields: usize, note: &str| {

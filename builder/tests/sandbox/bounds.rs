@@ -24,6 +24,34 @@ fn there_is_no_network() {
     assert_eq!(said, "lo");
 }
 
+/// System V message queues, which have no path, only a number for all who share
+/// a namespace.
+#[test]
+fn queues_of_the_host_are_not_there() {
+    let key = std::process::id();
+    let perl = |text: &str| {
+        let said = std::process::Command::new("perl").args(["-e", text]).output().unwrap();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        String::from_utf8(said.stdout).unwrap()
+    };
+    let queues = || fs::read_to_string("/proc/sysvipc/msg").unwrap();
+    let is_listed = |list: &str| {
+        let mut keys = list.lines().filter_map(|line| line.split_ascii_whitespace().next());
+        keys.any(|found| found == key.to_string())
+    };
+    let id = perl(&format!("my $id = msgget({key}, 01600); defined $id or die $!; print $id"));
+    assert!(is_listed(&queues()));
+    let (mut place, mut tree) = (Place::new(), tree());
+    let said = place.succeed(&mut tree, "sed 1d /proc/sysvipc/msg");
+    assert_eq!(said, "");
+    // one of the same number can be made, and goes with the script
+    let make = format!("defined msgget({key}, 03600) or die $!");
+    let ran = place.call(&mut tree, &["/usr/bin/perl"], &make, &["1"], b"");
+    assert!(ran.status.success(), "{}", ran.last_lines);
+    perl(&format!("msgctl({id}, 0, 0) or die $!"));
+    assert!(!is_listed(&queues()));
+}
+
 #[test]
 fn the_host_cannot_be_reached() {
     let (mut place, mut tree) = (Place::new(), tree());

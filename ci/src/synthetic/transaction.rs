@@ -8,28 +8,28 @@ use super::{directory, file, link, package, with_file, with_mode};
 use crate::rpm_package::{Role, RpmPackage, Script, Trigger, TriggerKind};
 
 /// Where scripts write.
-const LOG: &str = "/usr/share/synthetic/log";
+pub(super) const LOG: &str = "/usr/share/synthetic/log";
 
 /// All of them.
 pub(super) fn packages() -> Vec<RpmPackage> {
     [order(), accounts(), kinds(), policies(), idioms()].concat()
 }
 
-fn log(line: &str) -> Script {
+pub(super) fn log(line: &str) -> Script {
     Script::shell(format!("echo \"{line} $1 $2 $#\" >> {LOG}\n"))
 }
 
 /// Writes what it reads, too.
-fn log_files(line: &str) -> Script {
+pub(super) fn log_files(line: &str) -> Script {
     Script::shell(format!("echo \"{line} $1 $#\" >> {LOG}\ncat >> {LOG}\n"))
 }
 
-fn trigger(kind: TriggerKind, on: &str, script: Script) -> Trigger {
+pub(super) fn trigger(kind: TriggerKind, on: &str, script: Script) -> Trigger {
     Trigger { kind, on: on.into(), script }
 }
 
 /// Needs the shell and the log's folder before its scripts run.
-fn logging(name: &str) -> RpmPackage {
+pub(super) fn logging(name: &str) -> RpmPackage {
     let mut made = with_file(name);
     made.requires.extend(["/bin/sh", "basic", "coreutils"].map(Dependency::script_pre));
     made

@@ -1,62 +1,55 @@
-//! The real `depmod` judges, where a kernel with modules is at hand.
+//! The real `depmod` judges, with the modules of a real kernel.
 
 use std::fs;
 use std::process::Command;
 
 use super::*;
-use crate::tree::testing::tree;
-use crate::tree::{Content, Inode, Metadata};
+use crate::compose::judge::packages_below;
+use crate::package::{Package, PackageFile};
+use crate::tree::testing::{materialise, tree};
+use crate::tree::{Inode, Metadata};
 
-/// `SLIPWAY_DEMO_MODULES` names a kernel's folder below `lib/modules`, else one
-/// of this machine's is taken.
-fn kernel() -> Option<std::path::PathBuf> {
-    if let Some(path) = std::env::var_os("SLIPWAY_DEMO_MODULES") {
-        return Some(path.into());
-    }
-    let mut all = fs::read_dir("/usr/lib/modules").ok()?;
-    all.find_map(|entry| Some(entry.ok()?.path()).filter(|path| path.join("kernel").is_dir()))
-}
-
-fn add(tree: &mut Tree, disk: &std::path::Path, at: &TreePath) {
-    for entry in fs::read_dir(disk).unwrap() {
-        let entry = entry.unwrap();
-        let path = at.join(entry.file_name().to_str().unwrap()).unwrap();
-        let stat = entry.metadata().unwrap();
-        if stat.is_dir() {
-            add(tree, &entry.path(), &path);
-        } else if stat.is_file() {
-            let content = Content::Range {
-                file: entry.path().into(),
-                offset_bytes: 0,
-                size_bytes: stat.len(),
-            };
-            let inode = Inode { node: Node::File(content), meta: Metadata::root(0o644, 1) };
-            tree.insert(&path, inode).unwrap();
+/// The modules of the first kernel in a repository, and its version.
+fn kernel(repository: &std::path::Path, scratch: &std::path::Path) -> (Tree, String) {
+    let mut rpms = Vec::new();
+    packages_below(repository, &mut rpms);
+    let folder = "/usr/lib/modules/";
+    let has_modules = |rpm: &&std::path::PathBuf| {
+        let files = Package::open_header(rpm).unwrap().files;
+        files.iter().any(|file| file.path.as_str().starts_with(folder) && file.path.as_str().contains("/kernel/"))
+    };
+    let rpm = rpms.iter().find(has_modules).expect("a kernel in the repository");
+    let package = Package::open(rpm, &scratch.join("kernel.cpio")).unwrap();
+    let mut made = tree(&[("/lib", "-> usr/lib")]);
+    let modules = |file: &&PackageFile| file.path.as_str().starts_with(folder);
+    for PackageFile { path, content, .. } in package.files.iter().filter(modules) {
+        if let Some(content) = content {
+            let node = Node::File(content.clone());
+            made.insert(path, Inode { node, meta: Metadata::root(0o644, 1) }).unwrap();
         }
     }
+    let version = made.children(folder.trim_end_matches('/')).next().unwrap().0.to_owned();
+    (made, version)
 }
 
 #[test]
+#[ignore = "needs a repository with a kernel, named by SLIPWAY_DEMO_REPOSITORY"]
 fn indexes_are_depmods_byte_for_byte() {
-    let Some(kernel) = kernel() else {
-        skip::because("no kernel modules on this machine");
-        return;
+    let Some(repository) = std::env::var_os("SLIPWAY_DEMO_REPOSITORY") else {
+        return skip::because("SLIPWAY_DEMO_REPOSITORY is not set");
     };
-    let base = tempfile::tempdir().unwrap();
-    let copy = base.path().join("lib/modules/1.2.3");
-    fs::create_dir_all(copy.parent().unwrap()).unwrap();
-    let copied = Command::new("cp").arg("-r").arg(&kernel).arg(&copy).status().unwrap();
-    assert!(copied.success());
-    let tool = Command::new("depmod").arg("-b").arg(base.path()).args(["-a", "1.2.3"]).output();
-    // Without the tool, what it left where the kernel was installed will do.
-    if !tool.is_ok_and(|out| out.status.success()) && !copy.join("modules.dep.bin").exists() {
-        skip::because("depmod is not installed");
-        return;
-    }
-    let mut tree = tree(&[("/lib", "-> usr/lib")]);
-    let folder = TreePath::new("/usr/lib/modules/1.2.3").unwrap();
-    add(&mut tree, &kernel, &folder);
-    run(&mut tree, "1.2.3").unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let (mut tree, version) = kernel(repository.as_ref(), scratch.path());
+    let base = scratch.path().join("root");
+    materialise(&tree, &base);
+    let tool = Command::new("/sbin/depmod").arg("-b").arg(&base).args(["-a", &version]).output();
+    let Ok(said) = tool else {
+        return skip::because("depmod is not installed");
+    };
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    run(&mut tree, &version).unwrap();
+    let folder = format!("/usr/lib/modules/{version}");
+    let copy = base.join(&folder[1..]);
     let names = [
         "dep",
         "dep.bin",
