@@ -63,6 +63,7 @@ pub fn judge(top: &Path, slipway: &Path, data: &Path) -> Result<()> {
     write_repository(&folder.join("stub"), vec![stub()?], &key)?;
     println!("{} packages rebuilt, of which {} are asked for", all.len(), leaves.len());
 
+    all_are_listed(&folder)?;
     let locked = lock(&folder, slipway, &leaves)?;
     same_set(&locked, &all).context("what slipway locks is not what the image has")?;
     let root = folder.join("root");
@@ -192,6 +193,24 @@ fn classified(lock: &toml::Table) -> Result<()> {
     );
     println!("{} scriptlets are carried out by what is expected", found.len());
     Ok(())
+}
+
+/// No scriptlet is missing from the list: those that rpm finds in the real headers
+/// are there. It is not asked about triggers.
+fn all_are_listed(folder: &Path) -> Result<()> {
+    let phases = ["pretrans", "pre", "post", "posttrans"];
+    let tags = ["PRETRANSPROG", "PREINPROG", "POSTINPROG", "POSTTRANSPROG"];
+    let each = tags.iter().zip(phases).map(|(tag, phase)| {
+        format!("%|{tag}?{{%{{NAME}} %%{phase}\n}}|")
+    });
+    let query = ["--define", "_dbpath /var/lib/rpm", "-qa", "--queryformat"];
+    let mut rpm = Command::new("rpm");
+    rpm.arg("--root").arg(folder).args(query).arg(each.collect::<String>());
+    let text = output(&mut rpm)?;
+    let listed = SCRIPTLETS.lines().filter(|line| !line.contains("trigger"));
+    let listed = listed.filter_map(|line| line.rsplit_once(' ')).map(|(script, _)| script.into());
+    same_set(&listed.collect(), &text.lines().map(str::to_owned).collect())
+        .context("the list has not the scriptlets that rpm finds")
 }
 
 /// Package, phase and what carries it out, sorted.

@@ -35,11 +35,18 @@ enum Side {
 }
 
 /// A difference that is meant: whose, below which path, and why.
+#[derive(Debug)]
 struct Intended {
     side: Side,
     /// a path; with `/**` at its end, everything below it
     path: &'static str,
     why: &'static str,
+}
+
+impl Intended {
+    fn fits(&self, side: Side, path: &str) -> bool {
+        self.side == side && matches(self.path, path)
+    }
 }
 
 const fn only(side: Side, path: &'static str, why: &'static str) -> Intended {
@@ -113,7 +120,7 @@ pub fn judge(workshop: &Workshop) -> Result<()> {
     ensure!(ours.len() > 1000 && theirs.len() > 1000, "the trees are nearly empty");
     let differences = compare((&mounted.at, &ours), (&root, &theirs))?;
     let meant = |(side, path, _): &&(Side, String, String)| {
-        INTENDED.iter().any(|one| one.side == *side && matches(one.path, path))
+        INTENDED.iter().any(|one| one.fits(*side, path))
     };
     let (meant, strange): (Vec<_>, Vec<_>) = differences.iter().partition(meant);
     println!(
@@ -130,7 +137,7 @@ pub fn judge(workshop: &Workshop) -> Result<()> {
             lines.collect::<Vec<_>>().join("\n")
         );
     }
-    explain(&meant);
+    explain(&meant)?;
     let asked = Asked { image: &mounted.at, root: &root };
     let in_both: Vec<&str> =
         ours.keys().filter(|path| theirs.contains_key(*path)).map(String::as_str).collect();
@@ -141,14 +148,17 @@ pub fn judge(workshop: &Workshop) -> Result<()> {
     archives::judge(workshop)
 }
 
-/// How often each reason was given.
-fn explain(meant: &[&(Side, String, String)]) {
+/// How often each reason was given. One that never is has no place in the list.
+fn explain(meant: &[&(Side, String, String)]) -> Result<()> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for (side, path, _) in meant {
-        let rule = INTENDED.iter().find(|one| one.side == *side && matches(one.path, path));
-        *counts.entry(rule.map_or("", |rule| rule.why)).or_default() += 1;
+    for rule in INTENDED {
+        let fits = |(side, path, _): &&&(Side, String, String)| rule.fits(*side, path);
+        let count = meant.iter().filter(fits).count();
+        ensure!(count > 0, "no difference is explained by {rule:?}");
+        *counts.entry(rule.why).or_default() += count;
     }
     counts.iter().for_each(|(why, count)| println!("  {count:5}  {why}"));
+    Ok(())
 }
 
 fn matches(pattern: &str, path: &str) -> bool {

@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use super::judge::{compare, packages_below, states, states_by_rpm, strange, with_proc};
 use super::*;
@@ -112,7 +113,9 @@ fn synthetic_packages_make_the_tree_rpm_makes() {
     let mut sandbox = LazySandbox::of(Sandbox::new(scratch.path(), settings).unwrap());
     let mut lua = Lua;
     let runners = Runners { lua: Some(&mut lua), sandbox: Some(&mut sandbox) };
+    let started = Instant::now();
     let composed = compose(&judged.packages, &Options::new(TIME), runners).unwrap();
+    println!("composed in {:?}", started.elapsed());
     println!("failed: {:#?}", composed.report.failed);
     for by in [Handling::Native, Handling::Lua, Handling::Sandbox] {
         let count = composed.report.handled.iter().filter(|script| script.by == by).count();
@@ -120,7 +123,9 @@ fn synthetic_packages_make_the_tree_rpm_makes() {
         assert!(count >= 10, "{} is hardly judged", by.name());
     }
     println!("unknown owners: {:?}", composed.report.unknown_owners);
+    let started = Instant::now();
     let Some(order) = judged.install(&[]) else { return };
+    println!("rpm: installed in {:?}", started.elapsed());
     let log = composed.tree.read("/usr/share/synthetic/log", 1 << 20).unwrap();
     let theirs = std::fs::read(judged.root.join("usr/share/synthetic/log")).unwrap();
     let (log, theirs) = (String::from_utf8_lossy(&log), String::from_utf8_lossy(&theirs));
