@@ -200,9 +200,8 @@ fn classified(lock: &toml::Table) -> Result<()> {
 fn all_are_listed(folder: &Path) -> Result<()> {
     let phases = ["pretrans", "pre", "post", "posttrans"];
     let tags = ["PRETRANSPROG", "PREINPROG", "POSTINPROG", "POSTTRANSPROG"];
-    let each = tags.iter().zip(phases).map(|(tag, phase)| {
-        format!("%|{tag}?{{%{{NAME}} %%{phase}\n}}|")
-    });
+    let each =
+        tags.iter().zip(phases).map(|(tag, phase)| format!("%|{tag}?{{%{{NAME}} %%{phase}\n}}|"));
     let query = ["--define", "_dbpath /var/lib/rpm", "-qa", "--queryformat"];
     let mut rpm = Command::new("rpm");
     rpm.arg("--root").arg(folder).args(query).arg(each.collect::<String>());

@@ -72,7 +72,6 @@ const INTENDED: &[Intended] = &[
         "/usr/lib/systemd/system/multi-user.target.wants/slipway-health.target",
         "the health gate",
     ),
-    only(Side::Both, "/etc/machine-id", "drawn by each machine"),
     only(Side::Ours, "/etc/machine-id", "drawn by each machine"),
     only(Side::Dnf, "/usr/share/doc/**", "left out by the recipe"),
     only(Side::Dnf, "/usr/share/info/**", "left out by the recipe"),
@@ -83,19 +82,13 @@ const INTENDED: &[Intended] = &[
         "/var/cache/**",
         "left out by the recipe; ldconfig's aux-cache has inode numbers",
     ),
-    only(Side::Dnf, "/var/log/**", "dnf's own logs"),
     only(Side::Dnf, "/tmp/**", "dnf's own notes and logs"),
     only(Side::Dnf, "/etc/dnf/**", "dnf's own notes"),
     only(Side::Dnf, "/etc/dnf", "dnf's own notes"),
     only(Side::Dnf, "/dev/null", "left by rpm, which has no device there to throw output into"),
-    only(Side::Dnf, "/var/lib/dnf/**", "dnf's own notes"),
-    only(Side::Dnf, "/var/lib/dnf", "dnf's own notes"),
     only(Side::Dnf, "/root/.rpmdb/**", "where Debian's rpm keeps its database"),
     only(Side::Dnf, "/root/.rpmdb", "where Debian's rpm keeps its database"),
-    only(Side::Dnf, "/var/lib/rpm/**", "the database is judged by rpm itself"),
     only(Side::Ours, "/var/lib/rpm/**", "the database is judged by rpm itself"),
-    only(Side::Both, "/var/lib/rpm/**", "the database is judged by rpm itself"),
-    only(Side::Dnf, "/var/lib/rpm", "the database is judged by rpm itself"),
     only(Side::Ours, "/var/lib/rpm", "the database is judged by rpm itself"),
     only(Side::Ours, "/usr/lib/sysimage/**", "the database is with the root, to change with it"),
     only(Side::Ours, "/usr/lib/sysimage", "the database is with the root, to change with it"),
@@ -151,12 +144,15 @@ pub fn judge(workshop: &Workshop) -> Result<()> {
 /// How often each reason was given. One that never is has no place in the list.
 fn explain(meant: &[&(Side, String, String)]) -> Result<()> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut unused = Vec::new();
     for rule in INTENDED {
         let fits = |(side, path, _): &&&(Side, String, String)| rule.fits(*side, path);
-        let count = meant.iter().filter(fits).count();
-        ensure!(count > 0, "no difference is explained by {rule:?}");
-        *counts.entry(rule.why).or_default() += count;
+        match meant.iter().filter(fits).count() {
+            0 => unused.push(rule),
+            count => *counts.entry(rule.why).or_default() += count,
+        }
     }
+    ensure!(unused.is_empty(), "no difference is explained by {unused:#?}");
     counts.iter().for_each(|(why, count)| println!("  {count:5}  {why}"));
     Ok(())
 }

@@ -201,8 +201,7 @@ pub fn compare(tree: &Tree, root: &Path) -> Vec<String> {
             }
             Some(_) => {
                 if let Node::File(content) = &inode.node {
-                    let (ours, theirs) =
-                        (content.read(1 << 30).unwrap(), fs::read(&disk).unwrap());
+                    let (ours, theirs) = (content.read(1 << 30).unwrap(), fs::read(&disk).unwrap());
                     if ours != theirs && !same_meaning(path.as_str(), &ours, &theirs) {
                         let sizes = format!("{} and {} bytes", ours.len(), theirs.len());
                         differences.push(format!("bytes       {path}: {sizes}"));

@@ -231,7 +231,8 @@ fn name_of(path: &str) -> String {
 /// A and B`.
 fn conflicts(said: &str) -> Vec<String> {
     let words = |line: &str| -> Vec<String> { line.split(' ').map(str::to_owned).collect() };
-    let refused = said.lines().filter(|line| line.contains(" conflicts between attempted installs of "));
+    let refused =
+        said.lines().filter(|line| line.contains(" conflicts between attempted installs of "));
     let mut names: Vec<String> = refused
         .map(|line| {
             for owner in ["first-1.0-1.noarch", "second-1.0-1.noarch"] {

@@ -136,9 +136,8 @@ fn failing() -> RpmPackage {
     let Script { interpreter, body } = lua("fails");
     let rest = "error(\"enough\")\nos.remove(\"/etc/passwd\")\n";
     made.scripts.post = Some(Script { interpreter, body: body.map(|body| body + rest) });
-    made.scripts.posttrans = Some(Script::shell(format!(
-        "for word in fails; do echo $word >> {LOG}; done\nexit 3\n"
-    )));
+    made.scripts.posttrans =
+        Some(Script::shell(format!("for word in fails; do echo $word >> {LOG}; done\nexit 3\n")));
     made
 }
 

@@ -58,6 +58,7 @@ fn without_days(file: &Path) -> Result<Vec<String>> {
 }
 
 fn lines(file: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text =
+        fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     Ok(text.lines().map(str::to_owned).collect())
 }

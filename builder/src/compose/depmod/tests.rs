@@ -16,7 +16,9 @@ fn kernel(repository: &std::path::Path, scratch: &std::path::Path) -> (Tree, Str
     let folder = "/usr/lib/modules/";
     let has_modules = |rpm: &&std::path::PathBuf| {
         let files = Package::open_header(rpm).unwrap().files;
-        files.iter().any(|file| file.path.as_str().starts_with(folder) && file.path.as_str().contains("/kernel/"))
+        files.iter().any(|file| {
+            file.path.as_str().starts_with(folder) && file.path.as_str().contains("/kernel/")
+        })
     };
     let rpm = rpms.iter().find(has_modules).expect("a kernel in the repository");
     let package = Package::open(rpm, &scratch.join("kernel.cpio")).unwrap();
