@@ -1,7 +1,7 @@
 //! What a script changes comes back, and nothing else.
 
 use slipway::sandbox::{Mapping, Settings, Status};
-use slipway::tree::{Content, Node};
+use slipway::tree::{Content, Inode, Metadata, Node};
 
 use crate::fixture::{Place, TIME, is_root, listing, path, put, settings, tree};
 
@@ -138,6 +138,25 @@ fn with_one_id_owners_stay_what_they_were() {
     let ran = place.shell(&mut tree, "chown 42 /srv/suid");
     assert_eq!(ran.status, Status::Exit(1));
     assert!(ran.advice.unwrap().contains("without users and groups other than root"));
+}
+
+/// As a plain user none can be made, so nobody sees them; they are no less there.
+#[test]
+fn devices_are_not_shown_and_stay() {
+    let (mut place, mut tree) = (Place::new(), tree());
+    let devices = [Node::CharDevice(1, 3), Node::BlockDevice(8, 17)];
+    for (number, node) in devices.iter().enumerate() {
+        let inode = Inode { node: node.clone(), meta: Metadata::root(0o640, TIME) };
+        tree.insert(&path(&format!("/srv/a/deep/device{number}")), inode).unwrap();
+    }
+    let said = place.succeed(&mut tree, "ls /srv/a/deep; chmod 700 /srv/a/deep; echo x > /srv/new");
+    assert_eq!(said, "two");
+    for (number, node) in devices.iter().enumerate() {
+        let there = tree.get(&format!("/srv/a/deep/device{number}")).unwrap();
+        assert_eq!((&there.node, there.meta.mode), (node, 0o640));
+    }
+    place.succeed(&mut tree, "rm -r /srv/a");
+    assert!(tree.get("/srv/a").is_none());
 }
 
 #[test]
