@@ -271,19 +271,23 @@ fn files_of_one_name_conflict_where_rpm_says_so() {
     pairs(|name| refused.binary_search(&name.to_owned()).is_err()).judge();
 }
 
-/// A package that makes what is left where `wanted` says, and ships files there.
-fn left(wanted: impl Fn(usize, usize) -> bool) -> Meeting {
+/// Everything that may be there before, with every kind of file: a name, how Lua
+/// makes the one, and how a package gets the other.
+fn met() -> impl Iterator<Item = (String, &'static str, fn(&mut PackageBuilder, &str))> {
+    LEFT.iter().flat_map(|(left, make)| {
+        KINDS.iter().map(move |(kind, ship)| (format!("{left}-for-{kind}"), *make, *ship))
+    })
+}
+
+/// A package that makes what is left in each name that `wanted` says, and ships a
+/// file there.
+fn left(wanted: impl Fn(&String) -> bool) -> Meeting {
     let mut meeting = Meeting::new();
     meeting.package("late", |builder| {
         let mut script = WRITE.to_owned();
-        for (before, (left, make)) in LEFT.iter().enumerate() {
-            for (kind, (name, ship)) in KINDS.iter().enumerate() {
-                if wanted(before, kind) {
-                    let path = format!("/srv/{left}-{name}");
-                    script += &format!("do local P = '{path}' {make} end\n");
-                    ship(builder, &path);
-                }
-            }
+        for (name, make, ship) in met().filter(|(name, ..)| wanted(name)) {
+            script += &format!("do local P = '/srv/{name}' {make} end\n");
+            ship(builder, &format!("/srv/{name}"));
         }
         builder.pre_trans_script(Scriptlet::new(script).prog(vec!["<lua>"]));
     });
@@ -296,22 +300,19 @@ fn what_pretrans_left_gives_way_as_rpm_has_it() {
         return;
     }
     let mut refused = Vec::new();
-    for before in 0..LEFT.len() {
-        for kind in 0..KINDS.len() {
-            let one = left(|b, k| (b, k) == (before, kind));
-            if let Err(error) = one.composed() {
-                assert!(matches!(error, ComposeError::InTheWay { .. }), "{error:?}");
-                refused.push((before, kind));
-                // the folder's contents do not matter to either
-                if LEFT[before].0 == "full-folder" {
-                    let said = one.rpm(&[]);
-                    assert!(!said.status.success(), "rpm has {} over a folder", KINDS[kind].0);
-                }
-            }
+    for (name, ..) in met() {
+        let one = left(|other| *other == name);
+        let Err(error) = one.composed() else { continue };
+        assert!(matches!(error, ComposeError::InTheWay { .. }), "{error:?}");
+        // what is in the folder does not matter to either
+        if name.starts_with("full-folder-") {
+            assert!(!one.rpm(&[]).status.success(), "rpm installs {name}");
         }
+        refused.push(name);
     }
-    println!("{} of {} are refused", refused.len(), LEFT.len() * KINDS.len());
-    left(|before, kind| !refused.contains(&(before, kind))).judge();
+    println!("{} of {} are refused", refused.len(), met().count());
+    assert!(!refused.is_empty());
+    left(|name| !refused.contains(name)).judge();
 }
 
 /// A file that a script has written since the files were planned.
