@@ -32,7 +32,6 @@ const LEFT_BEHIND: [(&str, &str); 16] = [
     ("/var/log/dnf", "dnf's own log"),
     ("/var/log/hawkey", "dnf's own log"),
     ("/etc/dnf", "dnf's own notes"),
-    ("/tmp/", "dnf's own notes and logs"),
     ("/var/lib/rpm", "the database is judged by itself"),
     ("/root/.rpmdb", "where Debian's rpm keeps its database"),
     ("/.rpmdb", "where the test has rpm keep its database"),
@@ -45,23 +44,33 @@ const LEFT_BEHIND: [(&str, &str); 16] = [
     ("/var/cache/ldconfig", "ldconfig's aux-cache has inode numbers"),
     // if rpm is to say what it does, as here
     ("/var/tmp/rpm-tmp.", "scripts that rpm has kept"),
+    ("/dev/null:", "output was thrown away where there is no device"),
 ];
-/// Throwing output away makes a file where there is no device.
-const NULL: &str = "/dev/null:";
 
-/// The differences that nothing explains.
+/// The differences that nothing explains; says how often each reason was one.
 pub fn strange(differences: &[String]) -> Vec<&String> {
-    differences.iter().filter(|line| !is_expected(line)).collect()
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut strange = Vec::new();
+    for difference in differences {
+        match reason(difference) {
+            Some(why) => *counts.entry(why).or_default() += 1,
+            None => strange.push(difference),
+        }
+    }
+    counts.iter().for_each(|(why, count)| println!("{count:5}  {why}"));
+    strange
 }
 
-fn is_expected(difference: &str) -> bool {
+fn reason(difference: &str) -> Option<&'static str> {
     if let Some(path) = difference.strip_prefix("only theirs ") {
-        return path.starts_with(NULL)
-            || LEFT_BEHIND.iter().any(|(prefix, _)| path.starts_with(prefix));
+        return LEFT_BEHIND
+            .iter()
+            .find(|(prefix, _)| path.starts_with(prefix))
+            .map(|(_, why)| *why);
     }
-    // Debian's systemctl writes the old name of the folder of units.
     let unit = difference.replace("-> /usr/lib/", "-> /lib/");
-    unit.split_once(" | ").is_some_and(|(ours, theirs)| ours.ends_with(theirs))
+    let same_unit = unit.split_once(" | ").is_some_and(|(ours, theirs)| ours.ends_with(theirs));
+    same_unit.then_some("Debian's systemctl writes the old name of the folder of units")
 }
 
 /// Whether two files that are not the same bytes say the same.
