@@ -84,10 +84,15 @@ fn either(pool: &Pool<'_>, needs: &[(&Need, bool); 2]) -> Result<Option<Clauses>
     Ok(distributed(clauses(pool, one, *holds)?, clauses(pool, other, *other_holds)?))
 }
 
+/// What can never be is all there is to say then: beside an alternative, the
+/// clauses of the other parts would ask for packages that help nobody.
 fn all(parts: Vec<Option<Clauses>>) -> Option<Clauses> {
     let mut found = Clauses::new();
     for part in parts {
         found.extend(part?);
+    }
+    if found.iter().any(Vec::is_empty) {
+        return Some(vec![Vec::new()]);
     }
     Some(found)
 }
