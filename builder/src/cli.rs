@@ -134,6 +134,15 @@ impl StoreArgs {
             None => Store::open(Store::default_path()?),
         }
     }
+
+    /// Opens the store; a folder that is named and not there is no new one, but
+    /// a name that was mistyped.
+    pub fn open_existing(&self) -> anyhow::Result<Store> {
+        if let Some(path) = self.store.as_ref().filter(|path| !path.is_dir()) {
+            anyhow::bail!("there is no store {}", path.display());
+        }
+        Ok(self.open()?)
+    }
 }
 
 /// Where slipway's own programs are.

@@ -134,7 +134,7 @@ impl Gc {
             keep.extend(lock.all_packages().map(|package| package.sha256));
             keep.extend(lock.tools.iter().map(|tool| tool.sha256));
         }
-        let store = self.store.open()?;
+        let store = self.store.open_existing()?;
         let max = match self.max_size {
             Some(size) => Some(size),
             None => store.limit()?,
@@ -175,7 +175,7 @@ impl Gc {
 impl Verify {
     fn run(&self, global: &Global) -> anyhow::Result<()> {
         let progress = global.progress();
-        let store = self.store.open()?;
+        let store = self.store.open_existing()?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let found = store.verify(threads, !self.report, &progress)?;
         if global.json {

@@ -189,7 +189,7 @@ mod tests {
         let program = filter();
         for (at, one) in program.iter().enumerate() {
             let furthest = at + 1 + usize::from(one.jt.max(one.jf));
-            assert!(furthest < program.len() || one.code & 7 == BPF_RET as u16, "at {at}");
+            assert!(furthest < program.len() || u32::from(one.code) & 7 == BPF_RET, "at {at}");
         }
     }
 }

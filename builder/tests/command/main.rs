@@ -102,6 +102,7 @@ fn what_cannot_be_done_is_a_failure() {
         &["store", "path", &digest, "--store", &store],
         &["store", "gc", "--keep", "/nonexistent/lock.toml", "--store", &store],
         &["keys", "new", "/proc/nothing"],
+        &["store", "verify", "--store", "/nonexistent"],
         &["man", "/proc/nothing"],
         &["rebuild", "--verify", "/nonexistent", "--root", "/nonexistent"],
     ] {

@@ -252,8 +252,11 @@ fn kill_after(command: &mut Command, time: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Every file of a store has the digest it is named by.
+/// Every file of a store, if it was begun, has the digest it is named by.
 fn verified(place: &Place<'_>, store: &Path) -> Result<()> {
+    if !store.is_dir() {
+        return Ok(());
+    }
     let mut command = Command::new(place.slipway());
     output(command.args(["store", "verify", "--report", "--store"]).arg(store)).map(drop)
 }
