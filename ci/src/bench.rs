@@ -52,8 +52,14 @@ impl Usage {
     }
 }
 
+/// What others have written is on the disk, so that nobody is measured with it.
+fn written_back() -> Result<()> {
+    output(&mut Command::new("sync")).map(drop)
+}
+
 /// Runs a program to its end and says what it used.
 fn measured(command: &Command, scratch: &Path) -> Result<Usage> {
+    written_back()?;
     let report = scratch.join("usage");
     let mut timed = Command::new(TIME);
     timed.args(["-f", "%e %U %S %M", "-o"]).arg(&report);

@@ -13,7 +13,7 @@ use super::limit::Limit;
 use super::mkosi::{self, Mkosi};
 use super::profile;
 use super::rpmoci::Rpmoci;
-use super::{Line, Usage, facts, locked_packages, measured, mib, table};
+use super::{Line, Usage, facts, locked_packages, measured, mib, table, written_back};
 use crate::bench_lock;
 use crate::changed;
 use crate::images::Workshop;
@@ -222,6 +222,7 @@ impl<'w> Bench<'w> {
     fn profile(&self) -> Result<String> {
         self.remove("store")?;
         self.remove("images")?;
+        written_back()?;
         profile::measure(&mut self.disk_only()?)
     }
 
