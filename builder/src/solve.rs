@@ -198,12 +198,7 @@ impl Question<'_, '_> {
         for (index, wanted) in self.request.install.iter().enumerate() {
             let found = self.meant(wanted)?;
             if found.is_empty() {
-                let dependency = dependency_of(wanted);
-                unsolvable.needs.push(UnmetNeed {
-                    what: dependency.to_string(),
-                    chain: vec!["asked for by the recipe".to_owned()],
-                    turned_down: explain::turned_down(self.pool, &dependency)?,
-                });
+                unsolvable.needs.push(explain::unmet_wish(self.pool, &dependency_of(wanted))?);
             } else {
                 asked.push((index, found));
             }
@@ -336,12 +331,7 @@ impl Question<'_, '_> {
             match candidates.first() {
                 Some(best) => found.push(package_id(*best)),
                 None => {
-                    let dependency = dependency_of(part);
-                    unsolvable.needs.push(UnmetNeed {
-                        what: dependency.to_string(),
-                        chain: vec!["asked for by the recipe".to_owned()],
-                        turned_down: explain::turned_down(self.pool, &dependency)?,
-                    });
+                    unsolvable.needs.push(explain::unmet_wish(self.pool, &dependency_of(part))?);
                 }
             }
         }

@@ -253,11 +253,30 @@ fn listed(texts: impl Iterator<Item = String>) -> String {
     texts.collect::<Vec<_>>().join(" and ")
 }
 
+/// A wish of the recipe that nothing meets.
+pub(super) fn unmet_wish(pool: &Pool<'_>, wanted: &Dependency) -> Result<Need, RepositoryError> {
+    let turned_down = turned_down(pool, wanted)?;
+    let mut chain = vec!["asked for by the recipe".to_owned()];
+    chain.extend(habit(pool, &wanted.name));
+    Ok(Need { what: wanted.to_string(), chain, turned_down })
+}
+
+/// What is written otherwise here than on dnf's command line.
+fn habit(pool: &Pool<'_>, name: &str) -> Option<String> {
+    if name.contains(['*', '?', '[']) {
+        return Some("packages are named one by one: patterns are for `exclude`".to_owned());
+    }
+    let glued = |at: usize| {
+        let (package, version) = (&name[..at], &name[at + 1..]);
+        let is_version = version.starts_with(|first: char| first.is_ascii_digit());
+        let is_known = !pool.repositories.named(package).is_empty();
+        (is_version && is_known).then(|| format!("a version is written \"{package} = {version}\""))
+    };
+    name.match_indices('-').find_map(|(at, _)| glued(at))
+}
+
 /// Packages that come close to meeting `wanted`, and why they do not.
-pub(super) fn turned_down(
-    pool: &Pool<'_>,
-    wanted: &Dependency,
-) -> Result<Vec<TurnedDown>, RepositoryError> {
+fn turned_down(pool: &Pool<'_>, wanted: &Dependency) -> Result<Vec<TurnedDown>, RepositoryError> {
     let parts = match Rich::parse(wanted) {
         Ok(need) => plain_parts(&need),
         Err(_) => return Ok(Vec::new()),

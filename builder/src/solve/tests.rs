@@ -219,6 +219,20 @@ fn an_unmet_need_is_explained() {
 }
 
 #[test]
+fn what_dnf_understands_on_its_command_line_is_said_to_be_written_otherwise() {
+    let packages = || vec![package("lib-x-2.x86_64"), package("lib-1.x86_64")];
+    for (wish, hint) in [
+        ("lib-x-2.0-1", "\n    a version is written \"lib-x = 2.0-1\""),
+        ("lib*", "\n    packages are named one by one: patterns are for `exclude`"),
+        ("lib-y", "asked for by the recipe"),
+        ("gone-1.0", "asked for by the recipe"),
+    ] {
+        let error = solve(packages(), wish, "").expect_err("unsolvable");
+        assert!(error.ends_with(hint), "{error}");
+    }
+}
+
+#[test]
 fn an_older_version_is_taken_where_the_newest_cannot_be() {
     let packages = vec![
         package("a-1.x86_64").requiring("lib"),
