@@ -58,6 +58,7 @@ pub mod initrd;
 pub mod inputs;
 pub mod kernel;
 pub mod keys;
+mod memory;
 pub mod modules;
 pub mod outputs;
 pub mod pieces;

@@ -11,7 +11,7 @@ use super::bytes::Bytes;
 const BLOCK: u64 = 4096;
 const SUPERBLOCK: u64 = 1024;
 const MAGIC: u32 = 0xe0f5_e1e2;
-/// An image has at most 320,000 files.
+/// An image has at most 250,000 files.
 const MAX_NAMES: usize = 1 << 19;
 /// Their paths, which many folders within each other make long.
 const MAX_PATH_BYTES: usize = 128 << 20;

@@ -31,13 +31,27 @@ struct TrieNode {
     values: Vec<Value>,
 }
 
+/// Offsets have 32 bits: the limits on lines and their number keep all texts
+/// far below that.
 #[derive(Debug)]
 struct Value {
-    key: usize,
-    value: usize,
-    path: usize,
+    key: u32,
+    value: u32,
+    path: u32,
     line: u32,
     priority: u16,
+}
+
+fn narrow(offset: usize) -> u32 {
+    u32::try_from(offset).expect("half a million lines of a kilobyte")
+}
+
+/// Room for one, where there is none: a list of its own accord begins with four.
+fn begin<T>(list: &mut Vec<T>) -> &mut Vec<T> {
+    if list.is_empty() {
+        list.reserve_exact(1);
+    }
+    list
 }
 
 /// All properties by what they are for.
@@ -97,7 +111,7 @@ impl Trie {
                 Err(place) => {
                     let prefix = self.texts.add(after);
                     let child = self.push(TrieNode { prefix, ..TrieNode::default() });
-                    self.nodes[at].children.insert(place, (*first, child));
+                    begin(&mut self.nodes[at].children).insert(place, (*first, child));
                     return self.put(child, key, value, source);
                 }
             }
@@ -120,7 +134,7 @@ impl Trie {
         let mut rest = std::mem::replace(&mut self.nodes[at], shorter);
         rest.prefix += same + 1;
         let child = self.push(rest);
-        self.nodes[at].children.push((prefix[same], child));
+        begin(&mut self.nodes[at].children).push((prefix[same], child));
     }
 
     fn put(&mut self, at: usize, key: &[u8], value: &[u8], source: &Source<'_>) {
@@ -128,12 +142,13 @@ impl Trie {
         let value = self.texts.add(value);
         let path = self.path.add(&mut self.texts, source.path);
         let Source { priority, line, .. } = *source;
+        let (key_at, value, path) = (narrow(key_at), narrow(value), narrow(path));
         let new = Value { key: key_at, value, path, line, priority };
         let texts = &self.texts;
         let values = &mut self.nodes[at].values;
-        match values.binary_search_by(|known| texts.text(known.key).cmp(key)) {
+        match values.binary_search_by(|known| texts.text(known.key as usize).cmp(key)) {
             Ok(known) => values[known] = new,
-            Err(place) => values.insert(place, new),
+            Err(place) => begin(values).insert(place, new),
         }
     }
 
@@ -208,9 +223,9 @@ fn write_node(node: &TrieNode, children: &[(u8, usize)], texts: usize, out: &mut
         number(*child);
     }
     for value in &node.values {
-        number(texts + value.key);
-        number(texts + value.value);
-        number(texts + value.path);
+        number(texts + value.key as usize);
+        number(texts + value.value as usize);
+        number(texts + value.path as usize);
         // A number of four bytes, one of two, and padding.
         number(value.line as usize | usize::from(value.priority) << 32);
     }

@@ -26,6 +26,7 @@ pub fn read(metadata: &PackageMetadata) -> Result<Vec<PackageFile>, Problem> {
     let mut names = Names::default();
     let files = entries.iter().map(|entry| file(entry, &mut names));
     let mut files = files.collect::<Result<Vec<_>, _>>()?;
+    files.shrink_to_fit();
     mark_links(metadata, &mut files);
     mark_languages_and_colors(metadata, &mut files);
     Ok(files)

@@ -17,7 +17,7 @@ use super::mounts::MOUNT_POINTS;
 /// Directories in the root below which nothing a script leaves is kept.
 const NOT_KEPT: &str = "run";
 
-/// Names in the mirror: an image has at most 320,000 files.
+/// Names in the mirror: an image has at most 250,000 files.
 const MAX_NAMES: usize = 1 << 20;
 
 /// What is taken over of one script: the bytes of files that are new or changed,

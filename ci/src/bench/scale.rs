@@ -34,7 +34,7 @@ const SMALL_BYTES: usize = 40_000;
 /// Packages that bring nearly as many files as an image may have, and the files
 /// of each.
 const MANY_PACKAGES: u64 = 6;
-const MANY_FILES: usize = 50_000;
+const MANY_FILES: usize = 40_000;
 
 /// Files of a folder.
 const FOLDER_FILES: usize = 100;
