@@ -1,5 +1,6 @@
 //! Measuring: what whole programs use, as tables that compare them. Says how
-//! long things took; no check depends on it.
+//! long things took, on which no check depends, and how much memory, on which one
+//! does.
 
 pub mod compose;
 mod limit;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::bench::scale;
 use crate::images::Workshop;
 use crate::{
     bad_input, cases, demo, format_boots, fuzz, image_judges, judge, mariner, proof, reproducible,
@@ -98,6 +99,7 @@ fn of_what_is_made(workshop: &Workshop, selection: &Selection) -> Result<()> {
     selection
         .stage("others judge the image", || image_judges::judge(workshop, &workshop.demo()?))?;
     selection.stage("the same bits anywhere", || reproducible::run(workshop))?;
+    selection.stage("many files in little memory", || scale::judge(workshop))?;
     selection.stage("python-tuf judges the trust root", || tuf_judge::judge(workshop))?;
     selection.stage("bad input", || bad_input::run(workshop))
 }
