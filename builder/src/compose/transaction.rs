@@ -44,11 +44,11 @@ pub fn run(
     let execution = Execution::new(tree, options, runners);
     triggers::check(&ordered)?;
     let by_path: Vec<ByPath> = ordered.iter().map(|package| ByPath::of(package)).collect();
-    let mut transaction =
-        Transaction { packages: &ordered, actions: Vec::new(), by_path: &by_path, execution };
+    let planned = Planned { packages: &ordered, actions: Vec::new(), by_path: &by_path };
+    let mut transaction = Transaction { planned, execution };
     transaction.all_of(Phase::PreTrans, 0)?;
     let tree = &transaction.execution.tree;
-    transaction.actions = plan::plan(tree, &ordered, &Links::of(tree, &ordered), options)
+    transaction.planned.actions = plan::plan(tree, &ordered, &Links::of(tree, &ordered), options)
         .map_err(ComposeError::Conflicts)?;
     for at in 0..ordered.len() {
         transaction.install(at)?;
@@ -57,7 +57,7 @@ pub fn run(
     for at in 0..ordered.len() {
         transaction.transaction_file_triggers(at)?;
     }
-    let actions = transaction.actions;
+    let actions = transaction.planned.actions;
     let (tree, report) = transaction.execution.finish()?;
     Ok(Outcome { tree, order, actions, report })
 }
@@ -81,23 +81,32 @@ fn order(packages: &[Package]) -> Result<Vec<usize>, ComposeError> {
     Ok(order.into_iter().map(|at| given[at]).collect())
 }
 
-struct Transaction<'a, 'r> {
+/// The packages in their order, and what happens to their files.
+struct Planned<'a> {
     packages: &'a [&'a Package],
     actions: Vec<Vec<Action>>,
     by_path: &'a [ByPath],
+}
+
+impl<'a> Planned<'a> {
+    /// When the first `count` are there.
+    fn installed(&self, count: usize) -> Installed<'a, '_> {
+        let Self { packages, actions, by_path } = self;
+        Installed { packages, actions, by_path, count }
+    }
+}
+
+struct Transaction<'a, 'r> {
+    planned: Planned<'a>,
     execution: Execution<'a, 'r>,
 }
 
-impl<'a> Transaction<'a, '_> {
-    fn installed(&self, count: usize) -> Installed<'a, '_> {
-        let Self { packages, actions, by_path, .. } = self;
-        Installed { packages, actions, by_path, count }
-    }
-
+impl Transaction<'_, '_> {
     /// Runs `%pretrans` or `%posttrans` of all, with `count` packages installed.
     fn all_of(&mut self, phase: Phase, count: usize) -> Result<(), ComposeError> {
-        for at in 0..self.packages.len() {
-            let there = self.installed(count).named(&self.packages[at].identity.name);
+        for at in 0..self.planned.packages.len() {
+            let there =
+                self.planned.installed(count).named(&self.planned.packages[at].identity.name);
             self.plain(at, phase, there.max(1))?;
         }
         Ok(())
@@ -106,7 +115,7 @@ impl<'a> Transaction<'a, '_> {
     /// Runs a package's own script of a phase, if it has one; `versions` is how
     /// many of the package there will be.
     fn plain(&mut self, at: usize, phase: Phase, versions: usize) -> Result<(), ComposeError> {
-        let package = self.packages[at];
+        let package = self.planned.packages[at];
         let mut scripts = package.scriptlets.iter().filter(|script| script.phase == phase);
         let Some(script) = scripts.next() else {
             return Ok(());
@@ -115,11 +124,11 @@ impl<'a> Transaction<'a, '_> {
     }
 
     fn install(&mut self, at: usize) -> Result<(), ComposeError> {
-        let package = self.packages[at];
-        let versions = self.installed(at).named(&package.identity.name) + 1;
+        let package = self.planned.packages[at];
+        let versions = self.planned.installed(at).named(&package.identity.name) + 1;
         self.triggers(at, Phase::TriggerPreIn, at)?;
         self.plain(at, Phase::Pre, versions)?;
-        let unknown = place::place(&mut self.execution.tree, package, &self.actions[at])?;
+        let unknown = place::place(&mut self.execution.tree, package, &self.planned.actions[at])?;
         self.execution.report.unknown_owners.extend(unknown);
         let count = at + 1;
         let high = |priority| priority >= HIGH_PRIORITY;
@@ -130,9 +139,9 @@ impl<'a> Transaction<'a, '_> {
     }
 
     fn triggers(&mut self, at: usize, phase: Phase, count: usize) -> Result<(), ComposeError> {
-        let mut triggered = self.installed(count).waiting_for(at, phase);
-        triggered.extend(self.installed(count).waited_by(at, phase));
-        self.execution.all(self.packages, triggered.into_iter().map(Ok))
+        let mut triggered = self.planned.installed(count).waiting_for(at, phase);
+        triggered.extend(self.planned.installed(count).waited_by(at, phase));
+        self.execution.all(self.planned.packages, triggered.into_iter().map(Ok))
     }
 
     fn file_triggers(
@@ -141,14 +150,13 @@ impl<'a> Transaction<'a, '_> {
         count: usize,
         wanted: impl Fn(u32) -> bool,
     ) -> Result<(), ComposeError> {
-        let Self { packages, actions, by_path, execution } = self;
-        let installed = Installed { packages, actions, by_path, count };
-        execution.all(packages, installed.file_triggers(at, wanted))
+        let triggered = self.planned.installed(count).file_triggers(at, wanted);
+        self.execution.all(self.planned.packages, triggered)
     }
 
     fn transaction_file_triggers(&mut self, at: usize) -> Result<(), ComposeError> {
-        let Self { packages, actions, by_path, execution } = self;
-        let installed = Installed { packages, actions, by_path, count: packages.len() };
-        execution.all(packages, installed.transaction_file_triggers(at))
+        let packages = self.planned.packages;
+        let triggered = self.planned.installed(packages.len()).transaction_file_triggers(at);
+        self.execution.all(packages, triggered)
     }
 }

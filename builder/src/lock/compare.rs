@@ -53,24 +53,19 @@ impl Changes {
         changes.gone_scriptlets = scriptlets(old, new);
         changes.handled_otherwise = handled_otherwise(old, new);
         let (mut old, new) = (entries(old), entries(new));
-        for (name, to) in new {
-            changes.compare(&name, old.remove(&name).unwrap_or_default(), to);
+        for (name, to) in &new {
+            changes.compare(name, &old.remove(name).unwrap_or_default(), to);
         }
-        for (name, gone) in old {
-            changes.compare(&name, gone, Vec::new());
+        for (name, gone) in &old {
+            changes.compare(name, gone, &[]);
         }
         changes
     }
 
     /// What became of everything called `name`; of a kernel there may be
     /// several.
-    fn compare(&mut self, name: &str, mut from: Vec<Entry>, mut to: Vec<Entry>) {
-        let stays = |one: &Entry, others: &[Entry]| {
-            others.iter().any(|other| other.identity == one.identity)
-        };
-        let before = from.clone();
-        from.retain(|one| !stays(one, &to));
-        to.retain(|one| !stays(one, &before));
+    fn compare(&mut self, name: &str, from: &[Entry], to: &[Entry]) {
+        let (from, to) = (only_in(from, to), only_in(to, from));
         if let ([from], [to]) = (&from[..], &to[..]) {
             return self.changed.push(change(name, from, to));
         }
@@ -93,10 +88,15 @@ impl Changes {
 }
 
 /// How an artifact is shown, and what tells whether it is the same.
-#[derive(Clone)]
 struct Entry {
     shown: String,
     identity: String,
+}
+
+/// Those of `these` that are not among `others`.
+fn only_in<'e>(these: &'e [Entry], others: &[Entry]) -> Vec<&'e Entry> {
+    let is_there = |one: &&Entry| others.iter().any(|other| other.identity == one.identity);
+    these.iter().filter(|one| !is_there(one)).collect()
 }
 
 fn change(name: &str, from: &Entry, to: &Entry) -> Change {

@@ -47,15 +47,14 @@ const FOLDER_FILES: usize = 100;
 pub fn run(workshop: &Workshop) -> Result<()> {
     let count = packages_for(SIZES[SIZES.len() - 1]);
     eprintln!("== making {count} packages");
-    let many = (0..MANY_PACKAGES).map(many_files);
-    let bench = Bench::new(workshop, (0..count).map(package).chain(many))?;
+    let bench = Bench::new(workshop, (0..count).map(package))?;
     let mut rows = Vec::new();
     for size_bytes in SIZES {
         eprintln!("== {:.2} GB", gb(size_bytes));
         rows.push(bench.measure(size_bytes, (0..packages_for(size_bytes)).map(name))?);
     }
     eprintln!("== {} files", MANY_PACKAGES * MANY_FILES as u64);
-    let many = bench.measure(SIZES[0], (0..MANY_PACKAGES).map(name_of_many))?;
+    let many = bench.many()?;
     let text = report(&rows, &many, &facts(&bench.folder)?);
     print!("{text}");
     fs::write(workshop.top.join("docs/explanation/scale.md"), &text)?;
@@ -68,8 +67,8 @@ pub fn run(workshop: &Workshop) -> Result<()> {
 /// # Errors
 /// If it cannot be built, or took more memory than it may.
 pub fn judge(workshop: &Workshop) -> Result<()> {
-    let bench = Bench::new(workshop, (0..MANY_PACKAGES).map(many_files))?;
-    let many = bench.measure(SIZES[0], (0..MANY_PACKAGES).map(name_of_many))?;
+    let bench = Bench::new(workshop, [])?;
+    let many = bench.many()?;
     fs::remove_dir_all(&bench.folder)?;
     println!("{:.0} MiB for {} files", many.peak_mib(), MANY_PACKAGES * MANY_FILES as u64);
     many.judge()
@@ -110,15 +109,21 @@ impl Row {
 }
 
 impl<'w> Bench<'w> {
-    /// Makes a repository of these packages.
-    fn new(workshop: &'w Workshop, packages: impl Iterator<Item = RpmPackage>) -> Result<Self> {
+    /// Makes a repository of these packages, and those of many files.
+    fn new(workshop: &'w Workshop, packages: impl IntoIterator<Item = RpmPackage>) -> Result<Self> {
         let folder = workshop.out().join("scale");
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
         }
         let repository = folder.join("repository");
-        small_repository::write(&repository, packages)?;
+        let many = (0..MANY_PACKAGES).map(many_files);
+        small_repository::write(&repository, packages.into_iter().chain(many))?;
         Ok(Self { workshop, folder, repository })
+    }
+
+    /// With those of many files.
+    fn many(&self) -> Result<Row> {
+        self.measure(SIZES[0], (0..MANY_PACKAGES).map(name_of_many))
     }
 
     /// With these packages, which unpack to about so much.
